@@ -1,0 +1,261 @@
+"""What an experiment may say: the typed schema, and the expansion of an experiment into runs."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be run; the message is one line: the key and what is allowed."""
+
+
+@dataclass
+class Data:
+    """Which images a run sees, and in which batches."""
+
+    name: str = MISSING
+    stand_in: bool = False  # True: a generated set in the real one's place (never set by hand)
+    train_images: int = 50_000  # taken from the front of the training set
+    test_images: int = 10_000  # taken from the front of what is evaluated on
+    holdout: int = 0  # > 0: evaluate on this many images cut from the training set's end
+    augment: bool = False
+    batch_size: int = MISSING
+
+
+@dataclass
+class Model:
+    """The network."""
+
+    name: str = MISSING
+    norm: str = "none"
+    activation: str = "relu"
+    dropout: float = 0.0  # the probability of dropping a unit
+    init: str = "he"
+    init_scale: float = 1.0  # multiplies every initial weight
+    width: int = MISSING
+    depth: int = MISSING
+
+
+@dataclass
+class Optim:
+    """SGD with momentum; the rate decays exponentially from lr * lr_multiplier."""
+
+    lr: float = MISSING
+    lr_multiplier: float = 1.0  # the paper's "x5", "x30"
+    momentum: float = 0.0
+    weight_decay: float = 0.0  # the L2 penalty, on weights only
+    weight_decay_multiplier: float = 1.0
+    epochs: float = MISSING
+    final_lr: float = MISSING  # of the initial rate, at the end of the run, at decay_speed 1
+    decay_speed: float = 1.0  # 6: the rate has fallen to final_lr after a sixth of the run
+
+
+@dataclass
+class Config:
+    """One experiment, and where and how to run it."""
+
+    name: str = MISSING
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    optim: Optim = field(default_factory=Optim)
+    precision: str = "auto"  # float32, bfloat16; auto: bfloat16 where the device is fast at it
+    evaluations: int = 1  # per run, more often early on
+    arms: dict[str, Any] = field(default_factory=dict)  # name -> what it changes
+    scales: dict[str, Any] = field(default_factory=dict)  # smoke, quick, full -> what it changes
+    seeds: list[int] = field(default_factory=list)
+    # which part of it to run
+    scale: str = "auto"  # auto: full on a GPU, quick on a CPU
+    arm: str | None = None
+    seed: int | None = None
+    # where and how; no part of what a run is
+    device: str = "auto"
+    threads: int | None = None  # torch's, per run; null: all cores, shared between runs
+    data_root: str = MISSING
+    stand_in: str = "auto"  # always, never; auto: only where the data are not to be had
+    output: str = "outputs"
+    wandb: str = "auto"  # online, offline, disabled; auto: online when logged in
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: everything that decides its outcome, and nothing else."""
+
+    experiment: str
+    arm: str
+    seed: int
+    scale: str
+    precision: str
+    evaluations: int
+    data: Data
+    model: Model
+    optim: Optim
+
+    def config(self) -> dict[str, Any]:
+        """As plain values: what a record stores and compares."""
+        return asdict(self)
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.seed}"
+
+
+ConfigStore.instance().store("schema", Config)
+
+WHAT = ("precision", "evaluations", "data", "model", "optim")  # what an arm or a scale may change
+WHERE = ("device", "threads", "data_root", "stand_in", "output", "wandb")
+WHICH = ("experiment", "arm", "seed", "scale")
+
+
+def compose_config(overrides: list[str]) -> DictConfig:
+    """configs/config.yaml with Hydra overrides applied. Raises ConfigError."""
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose("config", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
+
+
+def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
+    """The runs of an experiment, arms x seeds, in the order of the file.
+
+    Merges base, scale, arm and, last, what the user said. Raises ConfigError for anything that
+    cannot be run, before the first run trains.
+    """
+    scale = one_of("scale", cfg.scale, cfg.scales)
+    chosen = said(overrides)
+    seeds = cfg.seeds if "seeds" in chosen else cfg.scales[scale].get("seeds", cfg.seeds)
+    if not seeds:
+        raise ConfigError("seeds=[]: must name at least one seed, for example seeds=[0,1,2]")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"seeds={list(seeds)}: must be different whole numbers from 0")
+    arms = list(cfg.arms) if cfg.arm is None else [one_of("arm", cfg.arm, cfg.arms)]
+    picked = list(seeds) if cfg.seed is None else [cfg.seed]
+    if cfg.seed is not None and cfg.seed < 0:
+        raise ConfigError(f"seed={cfg.seed}: must be a whole number from 0")
+    return [_run(cfg, scale, arm, seed, chosen) for arm in arms for seed in picked]
+
+
+def _run(cfg: DictConfig, scale: str, arm: str, seed: int, chosen: dict[str, Any]) -> Run:
+    base = OmegaConf.create({key: cfg[key] for key in WHAT})
+    for key, kind in (("data", Data), ("model", Model), ("optim", Optim)):
+        base[key] = OmegaConf.merge(OmegaConf.structured(kind), cfg[key])
+    OmegaConf.set_struct(base, True)
+    parts = {f"scales.{scale}": dict(cfg.scales[scale]), f"arms.{arm}": dict(cfg.arms[arm] or {})}
+    parts[f"scales.{scale}"].pop("seeds", None)
+    where = ""
+    try:
+        for where, part in parts.items():  # noqa: B007
+            base = OmegaConf.merge(base, OmegaConf.create(part))
+        where = "the command line"
+        for key, value in chosen.items():
+            if key.split(".")[0] in WHAT:
+                OmegaConf.update(base, key, value, merge=True)
+        merged = OmegaConf.to_object(base)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{explain(error)} (in {where})") from error
+    merged["data"].stand_in = cfg.stand_in == "always"
+    return Run(cfg.name, arm, seed, scale, **merged)
+
+
+def said(overrides: list[str]) -> dict[str, Any]:
+    """The user's overrides of single keys, as dotted key and value."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return {one.key_or_group: one.value() for one in parsed if not one.is_delete()}
+
+
+def departures(overrides: list[str]) -> list[str]:
+    """The overrides that change what the runs are, and so make a run of the user's own."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    neutral = (*WHERE, *WHICH, "seeds")
+    kept = [o for o in parsed if o.key_or_group not in neutral and not o.is_hydra_override()]
+    return sorted(str(one.input_line) for one in kept)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+Check = tuple[str, Callable[[Any], bool], str]
+CHECKS: list[Check] = [
+    ("evaluations", lambda v: v >= 1, "a whole number from 1"),
+    ("data.train_images", lambda v: v >= 1, "a whole number from 1"),
+    ("data.test_images", lambda v: v >= 1, "a whole number from 1"),
+    ("data.holdout", lambda v: v >= 0, "a whole number from 0"),
+    ("data.batch_size", lambda v: v >= 1, "a whole number from 1"),
+    ("model.dropout", lambda v: 0 <= v < 1, "from 0 to below 1"),
+    ("model.init_scale", lambda v: 0 < v < float("inf"), "above 0"),
+    ("model.width", lambda v: v >= 1, "a whole number from 1"),
+    ("model.depth", lambda v: v >= 4, "a whole number from 4"),
+    ("optim.lr", lambda v: 0 <= v < float("inf"), "0 or above"),
+    ("optim.lr_multiplier", lambda v: 0 < v < float("inf"), "above 0"),
+    ("optim.momentum", lambda v: 0 <= v < 1, "from 0 to below 1"),
+    ("optim.weight_decay", lambda v: 0 <= v < float("inf"), "0 or above"),
+    ("optim.weight_decay_multiplier", lambda v: 0 <= v < float("inf"), "0 or above"),
+    ("optim.epochs", lambda v: 0 < v < float("inf"), "above 0"),
+    ("optim.final_lr", lambda v: 0 < v <= 1, "above 0, at most 1"),
+    ("optim.decay_speed", lambda v: 0 <= v < float("inf"), "0 or above"),
+]
+
+
+def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
+    """Refuse a run that cannot be made. Raises ConfigError with the key and what is allowed.
+
+    `choices` holds the allowed values of keys that name something, such as model.norm.
+    """
+
+    def value(key: str) -> Any:
+        found: Any = run
+        for part in key.split("."):
+            found = getattr(found, part)
+        return found
+
+    def refuse(key: str, allowed: str) -> None:
+        raise ConfigError(f"{key}={value(key)}: must be {allowed} (in arm {run.arm})")
+
+    for key, allowed in choices.items():
+        if value(key) not in allowed:
+            refuse(key, f"one of {', '.join(allowed)}")
+    for key, good, allowed in CHECKS:
+        if not good(value(key)):
+            refuse(key, allowed)
+    if run.data.batch_size < 2 and run.model.norm != "none":
+        refuse("data.batch_size", f"2 or more with model.norm={run.model.norm}: a batch of one has"
+               " no variance")  # fmt: skip
+    if run.data.batch_size > run.data.train_images:
+        refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
+
+
+def one_of(key: str, value: str, allowed: Collection[str]) -> str:
+    if value not in allowed:
+        raise ConfigError(f"{key}={value}: must be one of {', '.join(map(str, allowed))}")
+    return value
+
+
+def explain(error: Exception) -> str:
+    """A Hydra or OmegaConf error as one line that names the key and what is allowed."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    if isinstance(cause, ConfigKeyError):
+        group = cause.full_key.rpartition(".")[0]
+        kind = {"": Config, "data": Data, "model": Model, "optim": Optim}.get(group)
+        allowed = f": {', '.join(f.name for f in fields(kind))}" if kind else ""
+        return f"{cause.full_key}: no such key; allowed under {group or 'the top level'}{allowed}"
+    if isinstance(cause, ValidationError) and cause.full_key:
+        return f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    unknown = re.search(r"Could not find '(\w+)/(.*)'", str(error))
+    if unknown:
+        group, name = unknown.groups()
+        allowed = ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
+        return f"{group}={name}: must be one of {allowed}"
+    return lines[0]

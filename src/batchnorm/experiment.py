@@ -1,0 +1,174 @@
+"""An experiment's missing runs, trained one after the other, each to its record."""
+
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from batchnorm import config, data, record
+from batchnorm.checkpoint import State
+from batchnorm.config import ConfigError, Run
+from batchnorm.layers import NORMS
+from batchnorm.models import ACTIVATIONS, INITS, MODELS
+from batchnorm.progress import Place, report
+from batchnorm.tracking import MODES, Mirror
+from batchnorm.train import Row, resolve_device, train
+
+CHOICES = {
+    "precision": ("auto", "float32", "bfloat16"),
+    "data.name": data.LOADERS,
+    "model.name": MODELS,
+    "model.norm": NORMS,
+    "model.activation": ACTIVATIONS,
+    "model.init": INITS,
+}
+SETTINGS = {"wandb": MODES, "stand_in": ("auto", "always", "never")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for: the runs, and the root that their records go under."""
+
+    cfg: DictConfig
+    runs: list[Run]
+    root: Path
+
+    def place(self, run: Run) -> Place:
+        """The files of one run."""
+        return Place(run.name, record.record_path(self.root, run.config()))
+
+
+def plan(overrides: list[str]) -> Plan:
+    """Compose, expand and validate everything, and decide where the records go; train nothing.
+
+    Raises ConfigError, DataError or RecordError, each with one line for the user.
+    """
+    cfg = settle(overrides)
+    runs = config.expand(cfg, overrides)
+    for run in runs:
+        config.validate(run, CHOICES)
+    stand_in = cfg.stand_in == "always"
+    root = Path(cfg.output) / "stand-in" if stand_in else Path(cfg.output)
+    changed = config.departures(overrides)
+    if changed and runs != declared(overrides, changed, cfg):
+        root = root / "scratch" / ",".join(changed).replace("/", "_")
+    made = Plan(cfg, runs, root)
+    refuse_stale(made)
+    return made
+
+
+def settle(overrides: list[str]) -> DictConfig:
+    """The composed config, with scale and stand_in decided where they say `auto`."""
+    which = [one for one in overrides if one.split("=")[0] in ("arm", "seed")]
+    rest = [one for one in overrides if one not in which]
+    cfg = composed(tuple(rest)).copy()
+    try:
+        for key, value in config.said(which).items():
+            OmegaConf.update(cfg, key, value)
+    except OmegaConfBaseException as error:
+        raise ConfigError(config.explain(error)) from error
+    for key, allowed in SETTINGS.items():
+        config.one_of(key, cfg[key], allowed)
+    config.one_of("data.name", cfg.data.name, data.LOADERS)
+    device = resolve_device(cfg.device)
+    if cfg.scale == "auto":
+        cfg.scale = "full" if device.type == "cuda" else "quick"
+    if cfg.stand_in == "auto":
+        cfg.stand_in = "never" if available(cfg.data.name, cfg.data_root) else "always"
+    return cfg
+
+
+@lru_cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    """compose_config, once for each set of overrides."""
+    return config.compose_config(list(overrides))
+
+
+@lru_cache
+def available(name: str, root: str) -> bool:
+    """data.available, looked up once."""
+    return data.available(name, Path(root))
+
+
+def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[Run]:
+    """The runs that the experiment file itself declares, for the same arms, seeds and scale."""
+    plain = settle([one for one in overrides if one not in changed])
+    plain.scale, plain.stand_in = cfg.scale, cfg.stand_in
+    try:
+        return config.expand(plain, [])
+    except ConfigError:  # an arm or scale that only the overrides declare
+        return []
+
+
+def refuse_stale(made: Plan) -> None:
+    """Raises RecordError where a record is there that another configuration left."""
+    for run in made.runs:
+        path = made.place(run).record
+        if not path.exists():
+            continue
+        changed = record.differences(record.load(path)["config"], run.config())
+        if changed:
+            raise record.RecordError(
+                f"{path}: is of another configuration ({'; '.join(changed)});"
+                f" move it away, or all of {path.parent}, to train anew"
+            )
+
+
+def train_missing(made: Plan) -> list[str]:
+    """Train the runs of a plan that have no record yet. A run that fails does not stop the others;
+    returns what failed, one line each."""
+    missing = [run for run in made.runs if not made.place(run).record.exists()]
+    if not missing:
+        return []
+    if made.cfg.threads is not None:
+        torch.set_num_threads(made.cfg.threads)
+    device = resolve_device(made.cfg.device)
+    failures = []
+    for run in missing:
+        try:
+            train_one(made, run, device)
+        except data.DataError:
+            raise
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            failures.append(f"{run.name}: {type(error).__name__}: {error}")
+    return failures
+
+
+def train_one(made: Plan, run: Run, device: torch.device) -> None:
+    """Train one run and write its record; its checkpoint goes when the record is there."""
+    place = made.place(run)
+    folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
+    mirror = Mirror(run.experiment, run.name, run.config(), folder, made.cfg.wandb)
+
+    def on_progress(state: State, steps: int) -> None:
+        curve = next((v for k, v in state.metrics.items() if k in ACCURACIES), [None])
+        images = state.step * run.data.batch_size
+        report(
+            place,
+            {
+                "step": state.step,
+                "steps": steps,
+                "seconds": state.seconds,
+                "accuracy": curve[-1],
+                "images_per_second": images / state.seconds if state.seconds else 0,
+            },
+        )
+
+    def on_row(row: Row) -> None:
+        mirror.log(row)
+
+    images = data.load(run.data, Path(made.cfg.data_root), device)
+    made_record = train(run, images, device, place.checkpoint, on_row, on_progress)
+    record.write(place.record, made_record)
+    for leftover in (place.checkpoint, place.progress):
+        leftover.unlink(missing_ok=True)
+    mirror.finish(made_record["summary"])
+
+
+ACCURACIES = ("test/accuracy", "validation/accuracy")

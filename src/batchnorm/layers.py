@@ -1,0 +1,165 @@
+"""Batch normalization from the paper's Algorithms 1 and 2, written to be read and tested against.
+
+Trained networks use torch's fused kernel (NORMS["batch"]), which tests hold equal to this layer.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _BatchNormTransform(torch.autograd.Function):
+    """Algorithm 1 over the rows of a matrix, with the six gradients of section 3 written out."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:  # noqa: ANN001
+        mu = x.mean(0)  # (d,)
+        var = (x - mu).square().mean(0)  # (d,), biased: divided by m
+        xhat = (x - mu) / torch.sqrt(var + eps)
+        ctx.save_for_backward(x, gamma, mu, var)
+        ctx.eps = eps
+        return gamma * xhat + beta
+
+    @staticmethod
+    def backward(ctx, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN001
+        x, gamma, mu, var = ctx.saved_tensors
+        m, std = x.shape[0], torch.sqrt(var + ctx.eps)
+        xhat = (x - mu) / std
+        dxhat = dy * gamma
+        dvar = (dxhat * (x - mu)).sum(0) * -0.5 * (var + ctx.eps) ** -1.5
+        dmu = (dxhat * (-1 / std)).sum(0) + dvar * (-2 * (x - mu)).sum(0) / m
+        dx = dxhat / std + dvar * 2 * (x - mu) / m + dmu / m
+        dgamma = (dy * xhat).sum(0)
+        dbeta = dy.sum(0)
+        return dx, dgamma, dbeta, None
+
+
+class BatchNorm(nn.Module):
+    """The batch normalizing transform (sections 3, 3.1 and 3.2).
+
+    features: an int C for one (gamma, beta) per activation of inputs (m, C), or per feature map of
+        inputs (m, C, H, W), where statistics run over the m * H * W values of a map; or a tuple
+        such as (C, H, W) for one pair per activation of inputs (m, C, H, W).
+    eps: added to the variance (the paper's epsilon; its value is not in the paper).
+    momentum: weight of the newest batch in the running statistics, as in torch; None: their plain
+        mean over all batches since reset_running_stats(), which is Algorithm 2.
+
+    In training it normalizes by batch statistics (biased variance); in evaluation by the running
+    population statistics (unbiased variance). Raises ValueError for a batch of one value.
+    """
+
+    def __init__(
+        self, features: int | tuple[int, ...], eps: float = 1e-5, momentum: float | None = 0.1
+    ) -> None:
+        super().__init__()
+        self.features = (features,) if isinstance(features, int) else tuple(features)
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(self.features))  # gamma
+        self.bias = nn.Parameter(torch.zeros(self.features))  # beta
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.num_batches_tracked: Tensor
+        self.register_buffer("running_mean", torch.zeros(self.features))
+        self.register_buffer("running_var", torch.ones(self.features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x of shape (m, C), (m, C, H, W) or (m, *features); the shape stays."""
+        maps_last = x.movedim(1, -1) if len(self.features) == 1 else x
+        rows = maps_last.reshape(-1, self.weight.numel())  # (m', d)
+        gamma, beta = self.weight.flatten(), self.bias.flatten()
+        if self.training:
+            if len(rows) < 2:
+                raise ValueError("batch statistics need more than one value per activation")
+            self._track(rows)
+            y = _BatchNormTransform.apply(rows, gamma, beta, self.eps)
+        else:
+            scale = gamma / torch.sqrt(self.running_var.flatten() + self.eps)
+            y = scale * rows + (beta - scale * self.running_mean.flatten())
+        y = y.reshape(maps_last.shape)
+        return y.movedim(-1, 1) if len(self.features) == 1 else y
+
+    @torch.no_grad()
+    def _track(self, rows: Tensor) -> None:
+        self.num_batches_tracked += 1
+        weight = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(rows.mean(0).view(self.features), weight)
+        self.running_var.lerp_(rows.var(0, correction=1).view(self.features), weight)
+
+    def reset_running_stats(self) -> None:
+        """Forget every batch seen."""
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.num_batches_tracked.zero_()
+
+
+# What `model.norm` may be: a normalizer by name, built from the number of feature maps. Yours too.
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda maps: nn.Identity(),
+    "batch": nn.BatchNorm2d,
+    "batch_reference": BatchNorm,
+}
+BATCH_NORMS = (BatchNorm, _BatchNorm)
+
+
+@torch.no_grad()
+def gather_population_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Algorithm 2, steps 8 to 10: replace every BN layer's running statistics by the mean of the
+    batch means, and of the unbiased batch variances, over several training batches.
+
+    The batches, of one size, run through the network as it infers (Dropout off) but normalized by
+    batch statistics. The mode of every module, and all parameters, are left as they were.
+    """
+    layers = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
+    if not layers:
+        return
+    modes = {module: module.training for module in model.modules()}
+    momenta = [layer.momentum for layer in layers]
+    model.eval()
+    for layer in layers:
+        layer.train()
+        layer.momentum = None
+        layer.reset_running_stats()
+    try:
+        for batch in batches:
+            model(batch)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for module, training in modes.items():
+            module.training = training
+
+
+@torch.no_grad()
+def fold(layer: nn.Linear | nn.Conv2d, norm: nn.Module) -> nn.Linear | nn.Conv2d:
+    """One linear or convolutional layer that infers what `layer` followed by `norm` infers
+    (Algorithm 2, step 11: a BN layer with fixed statistics is one affine map per feature map).
+
+    Raises ValueError when norm is no batch normalization, or normalizes each activation of a
+    convolution by itself, which no convolution can do.
+    """
+    if not isinstance(norm, BATCH_NORMS) or norm.running_mean.dim() != 1:
+        raise ValueError(f"{type(norm).__name__} cannot be folded into {type(layer).__name__}")
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # (C,)
+    folded = copy.deepcopy(layer)
+    folded.weight.copy_(layer.weight * scale.view(-1, *[1] * (layer.weight.dim() - 1)))
+    bias = layer.bias if layer.bias is not None else 0
+    folded.bias = nn.Parameter(norm.bias + scale * (bias - norm.running_mean))
+    return folded
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A copy of the model for inference, every BN layer folded into the linear or convolutional
+    layer that directly precedes it in an nn.Sequential; other BN layers stay."""
+    model = copy.deepcopy(model).eval()
+    for block in model.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for i in range(len(block) - 1):
+            layer, norm = block[i], block[i + 1]
+            if isinstance(layer, nn.Linear | nn.Conv2d) and isinstance(norm, BATCH_NORMS):
+                block[i], block[i + 1] = fold(layer, norm), nn.Identity()
+    return model

@@ -1,0 +1,40 @@
+"""The networks that experiments choose from, by name."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from batchnorm.config import Model
+from batchnorm.models.convnet import ACTIVATIONS, convnet
+from batchnorm.seeds import stream
+
+__all__ = ["ACTIVATIONS", "INITS", "MODELS", "build"]
+
+MODELS: dict[str, Callable[[Model, int], nn.Module]] = {"convnet": convnet}
+
+# What `model.init` may be: fills a weight in place, from a generator.
+INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "he": lambda w, g: nn.init.kaiming_normal_(w, nonlinearity="relu", generator=g),
+    "glorot": lambda w, g: nn.init.xavier_normal_(w, generator=g),
+    "gaussian": lambda w, g: nn.init.normal_(w, std=0.01, generator=g),  # the habit of 2015
+}
+
+
+def build(config: Model, classes: int, seed: int) -> nn.Module:
+    """The network with its initial weights: a function of config and seed alone.
+
+    Weights are drawn in layer order from a generator of their own, and nothing else is, so that
+    arms with and without BN, or with another activation, start from the same weights. Biases and
+    beta are 0, gamma is 1. `classes` is the number of outputs.
+    """
+    model = MODELS[config.name](config, classes)
+    generator = torch.Generator().manual_seed(stream(seed, "weights"))
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            INITS[config.init](module.weight, generator)
+            with torch.no_grad():
+                module.weight.mul_(config.init_scale)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model

@@ -1,0 +1,25 @@
+"""SGD with momentum, its parameter groups, and the exponentially decaying rate."""
+
+import torch
+from torch import nn
+
+from batchnorm.config import Optim
+
+
+def sgd(model: nn.Module, config: Optim) -> torch.optim.SGD:
+    """SGD whose L2 penalty falls on the weights of linear and convolutional layers alone: not on
+    biases, gamma or beta. The rate is set at every step, see `rate`."""
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    penalised = {id(weight) for weight in weights}
+    rest = [p for p in model.parameters() if id(p) not in penalised]
+    groups = [
+        {"params": weights, "weight_decay": config.weight_decay * config.weight_decay_multiplier},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=rate(config, 0, 1), momentum=config.momentum, fused=True)
+
+
+def rate(config: Optim, step: int, steps: int) -> float:
+    """The learning rate of step `step` of `steps` (from 0): exponential decay, section 4.2."""
+    decay = config.final_lr ** (config.decay_speed * step / steps)
+    return config.lr * config.lr_multiplier * decay

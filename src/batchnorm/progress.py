@@ -1,0 +1,150 @@
+"""What a person sees while runs train: runs done, accuracy, images per second, time left."""
+
+import json
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchnorm.record import load, write_atomically
+
+POLL = 1.0  # seconds
+PIPED = 30.0  # seconds between status lines when the output is no terminal
+
+
+@dataclass(frozen=True)
+class Place:
+    """The files of one run."""
+
+    name: str
+    record: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.record.with_suffix(".ckpt")
+
+    @property
+    def progress(self) -> Path:
+        return self.record.with_suffix(".progress")
+
+
+def report(place: Place, status: dict[str, Any]) -> None:
+    """Say, from the process that trains a run, how far it is: step, steps, seconds, accuracy,
+    images_per_second."""
+    write_atomically(place.progress, json.dumps({**status, "at": time.time()}).encode())
+
+
+class Watch:
+    """Prints how a set of runs goes, from their files alone, in whatever processes they train.
+
+    A context manager: one line per finished run, and a status line that stays at the bottom of a
+    terminal, or comes every half minute where there is none.
+    """
+
+    def __init__(self, places: list[Place], workers: int) -> None:
+        self.places, self.workers = places, workers
+        self.finished = {p for p in places if p.record.exists()}
+        self.skipped = len(self.finished)
+        self.began, self.printed_at = time.time(), time.time()
+        self.width = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        if self.skipped:
+            print(f"{self.skipped} of {len(self.places)} runs are done already", flush=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        self._clear()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(POLL):
+            self._look()
+
+    def _look(self) -> None:
+        for place in self.places:
+            if place not in self.finished and place.record.exists():
+                self.finished.add(place)
+                self._clear()
+                count = f"[{len(self.finished):>{len(str(len(self.places)))}}/{len(self.places)}]"
+                print(f"{count} {place.name:<20} {outcome(load(place.record))}", flush=True)
+        self._status()
+
+    def _status(self) -> None:
+        line = status_line(self._running(), len(self.finished), len(self.places), self.left())
+        if sys.stdout.isatty():
+            self._clear()
+            print(line, end="", flush=True)
+            self.width = len(line)
+        elif time.time() - self.printed_at > PIPED:
+            self.printed_at = time.time()
+            print(line, flush=True)
+
+    def _clear(self) -> None:
+        if self.width:
+            print("\r" + " " * self.width + "\r", end="", flush=True)
+            self.width = 0
+
+    def _running(self) -> dict[str, dict[str, Any]]:
+        found = {p.name: _read(p.progress) for p in self.places if p not in self.finished}
+        return {k: s for k, s in found.items() if s is not None and s["at"] > self.began - POLL}
+
+    def left(self) -> float | None:
+        """Estimated seconds until the last run ends; None before anything is known."""
+        running = self._running()
+        whole = [s["seconds"] * s["steps"] / s["step"] for s in running.values() if s["step"]]
+        records = [load(p.record)["summary"] for p in self.finished]
+        whole += [s["seconds"] for s in records if not s["diverged"]]
+        if not whole:
+            return None
+        each = sum(whole) / len(whole)
+        done = sum(self._fraction(status, each) for status in running.values())
+        return max(0.0, each * (len(self.places) - len(self.finished) - done) / self.workers)
+
+    @staticmethod
+    def _fraction(status: dict[str, Any], each: float) -> float:
+        since = (time.time() - status["at"]) / each  # it has gone on since it last said anything
+        return min(1.0, status["step"] / status["steps"] + since)
+
+
+def status_line(
+    running: dict[str, dict[str, Any]], done: int, total: int, left: float | None
+) -> str:
+    """One line of at most about 100 columns: runs done, each running run, time left."""
+    parts = [f"{done}/{total} runs"]
+    for name, status in list(running.items())[:2]:
+        accuracy = "" if status["accuracy"] is None else f" {100 * status['accuracy']:.1f} %"
+        parts.append(f"{name}{accuracy} {status['images_per_second']:,.0f} img/s")
+    parts.append("estimating" if left is None else f"{clock(left)} left")
+    return " | ".join(parts)
+
+
+def outcome(record: dict[str, Any]) -> str:
+    """How one run ended, in words."""
+    summary = record["summary"]
+    took = f"{clock(summary['seconds'])}, {summary['images_per_second']:,.0f} images/s"
+    if summary["diverged"]:
+        return f"diverged at step {summary['diverged_at_step']}   ({took})"
+    accuracy = next(value for key, value in summary.items() if key.endswith("/accuracy"))
+    return f"accuracy {100 * accuracy:5.2f} %   ({took})"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None

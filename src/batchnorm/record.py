@@ -1,0 +1,145 @@
+"""The record that a run leaves: one JSON file, written whole or not at all."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+SOURCE = Path(__file__).resolve().parents[2]
+CODE = ["src", "configs", "scripts", "pyproject.toml", "requirements.lock"]  # what "dirty" means
+
+Record = dict[str, Any]
+
+
+class RecordError(Exception):
+    """A record that cannot be read or must not be used; the message is one line for the user."""
+
+
+def record_path(root: Path, config: dict[str, Any]) -> Path:
+    """The file of the run that `config` describes, under a results root (outputs/, results/)."""
+    name = f"{config['arm']}-{config['seed']}.json"
+    return root / "records" / config["scale"] / config["experiment"] / name
+
+
+def make(
+    config: dict[str, Any],
+    environment: dict[str, Any],
+    summary: dict[str, Any],
+    metrics: dict[str, list],
+) -> Record:
+    """A record: what the run was, where it was made, how it ended, and its curves."""
+    return {
+        "version": VERSION,
+        "config": config,
+        "environment": environment,
+        "summary": summary,
+        "metrics": metrics,
+    }
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, finds all of it or none of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write(path: Path, record: Record) -> None:
+    """Write one record. A NaN is written as null, so that any JSON reader can read it."""
+    text = json.dumps(_finite(record), indent=1, allow_nan=False)
+    write_atomically(path, _one_line_per_list(text).encode())
+
+
+def load(path: Path) -> Record:
+    """Read one record. Raises RecordError, naming the file, when it is not one."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read as a record ({error}); move it away") from error
+    if not isinstance(record, dict) or record.get("version") != VERSION:
+        raise RecordError(f"{path}: is not a record of version {VERSION}; move it away")
+    return record
+
+
+def load_all(root: Path, scale: str = "*", experiment: str = "*") -> list[Record]:
+    """Every record under a results root, in order of path."""
+    return [load(path) for path in sorted(root.glob(f"records/{scale}/{experiment}/*.json"))]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The keys in which two configs differ, each as "optim.lr: 0.01 -> 0.02"."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if key not in before or key not in after or before[key] != after[key]
+    ]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dictionaries as pairs of dotted key and value."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def code_version() -> dict[str, Any]:
+    """The commit of the source tree, and whether code or configs differ from it."""
+    commit = _git("rev-parse", "HEAD")
+    dirty = _git("status", "--porcelain", "--", *CODE)
+    return {"commit": commit, "dirty": None if commit is None else dirty != ""}
+
+
+def in_history(commits: Iterable[str | None]) -> dict[str | None, bool]:
+    """For each commit, whether the current one descends from it."""
+    return {
+        commit: commit is not None
+        and _git("merge-base", "--is-ancestor", commit, "HEAD") is not None
+        for commit in set(commits)
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """The output of a git command in the source tree, or None when it fails or there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=SOURCE, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def _one_line_per_list(text: str) -> str:
+    """Close up the lists of numbers that json.dumps spreads over a line each."""
+    lines: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if inside:
+            lines[-1] += line.strip() + ("" if line.strip().startswith("]") else " ")
+        else:
+            lines.append(line)
+        if line.endswith("["):
+            inside = True
+        elif line.strip().rstrip(",") == "]":
+            inside = False
+    return "\n".join(lines).replace(" ]", "]") + "\n"

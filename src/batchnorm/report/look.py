@@ -1,0 +1,116 @@
+"""How every figure looks: colours, type, labels and footer, and its bytes, the same every time."""
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from batchnorm.report import statistics
+
+look = style.context(
+    [
+        "default",
+        {
+            "font.family": "DejaVu Sans",
+            "font.size": 8,
+            "axes.titlesize": 8,
+            "axes.labelsize": 8,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.6,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "legend.frameon": False,
+            "lines.linewidth": 1.5,
+            "lines.markersize": 4.5,
+            "savefig.dpi": 200,
+            "svg.hashsalt": "batchnorm",
+        },
+    ]
+)
+WIDTH = 7.0  # inches
+SMALL = 7  # points
+GREY = "#595959"
+HALO = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # markers on their lines
+
+
+class Ink(NamedTuple):
+    """What sets an arm apart, in colour and in grey."""
+
+    colour: str  # of Okabe and Ito's colour-blind safe eight, less the yellow
+    marker: str
+
+
+INKS = {
+    "baseline": Ink("#000000", "o"),
+    "baseline_x5": Ink("#E69F00", "v"),
+    "baseline_x30": Ink("#7F7F7F", "<"),
+    "baseline_sigmoid": Ink("#009E73", "P"),
+    "bn_baseline": Ink("#D55E00", "s"),
+    "bn_x5": Ink("#56B4E9", "^"),
+    "bn_x30": Ink("#0072B2", "h"),
+    "bn_x5_sigmoid": Ink("#CC79A7", "*"),
+}
+DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
+
+
+def ink(arm: str, place: int = 0) -> Ink:
+    """The ink of an arm; for one without its own, the ink at its place."""
+    return INKS.get(arm) or list(INKS.values())[place % len(INKS)]
+
+
+def data_name(table: pd.DataFrame) -> str:
+    """The data set of a table's runs, as it is written in prose."""
+    name = DATA_NAMES.get(table["data.name"].iloc[0], table["data.name"].iloc[0])
+    return f"STAND-IN DATA in place of {name}" if statistics.is_stand_in(table) else name
+
+
+def title(figure: Figure, text: str) -> None:
+    """The figure's title."""
+    figure.suptitle(text, x=0.01, y=0.985, ha="left", va="top", fontsize=9, weight="bold")
+
+
+def footer(figure: Figure, sentences: Iterable[str]) -> None:
+    """A caption at the foot of the figure."""
+    text = textwrap.fill(" ".join(sentences), 118, break_on_hyphens=False)
+    figure.text(0.01, 0.015, text, fontsize=SMALL, color=GREY, va="bottom", linespacing=1.3)
+
+
+def seeds_of(table: pd.DataFrame) -> str:
+    """The number of seeds per arm, such as "3 seeds" or "2 to 3 seeds"."""
+    counts = statistics.runs(table).groupby("arm")["seed"].nunique()
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
+
+
+def spread(heights: Sequence[float], gap: float, ceiling: float) -> list[float]:
+    """Heights for labels: at least `gap` apart, none above the ceiling, in the order given."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    placed = list(heights)
+    for below, i in pairwise(order):
+        placed[i] = max(placed[i], placed[below] + gap)
+    top = ceiling
+    for i in reversed(order):
+        placed[i] = min(placed[i], top)
+        top = placed[i] - gap
+    return placed
+
+
+def bare(axes: Axes, *sides: str) -> None:
+    """Take the given sides of the frame away."""
+    axes.spines[list(sides)].set_visible(False)
+
+
+@look
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as the bytes of a "png" or "svg" file: no dates, no versions, fixed ids."""
+    buffer = io.BytesIO()
+    drop = {"svg": ["Date", "Creator"], "png": ["Software"]}[kind]
+    figure.savefig(buffer, format=kind, metadata=dict.fromkeys(drop))
+    return buffer.getvalue()

@@ -1,0 +1,48 @@
+"""The paper's values, as tables: its Figure 2, its Figure 3, and what its claims say."""
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+
+@cache
+def values() -> dict[str, Any]:
+    """paper.yaml, whole."""
+    return yaml.safe_load((Path(__file__).parent / "paper.yaml").read_text())
+
+
+def ordered(arms: Iterable[str]) -> list[str]:
+    """Arms in the order of the paper's table; those that it does not know follow by name."""
+    known = list(values()["arms"])
+    return sorted(arms, key=lambda arm: (known.index(arm) if arm in known else len(known), arm))
+
+
+def curves() -> pd.DataFrame:
+    """Figure 2: one row per point, with columns arm, millions (of steps), accuracy, approximate."""
+    rows = [
+        (arm, float(millions), float(str(read).lstrip("~")), str(read).startswith("~"))
+        for arm, model in values()["arms"].items()
+        for millions, read in values()["figure_2"].get(model, {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["arm", "millions", "accuracy", "approximate"])
+
+
+def table() -> pd.DataFrame:
+    """Figure 3 by arm: model, lr, steps (millions), accuracy, speed_up (Inception's steps / steps).
+
+    `text` holds what the paper says in words where it has no row, such as "overflowed"; else "".
+    """
+    names, printed = values()["arms"], values()["figure_3"]
+    rows = pd.DataFrame.from_dict(
+        {arm: printed.get(model, {}) for arm, model in names.items()},
+        orient="index",
+        columns=["lr", "steps", "accuracy"],
+    ).astype(float)
+    rows["model"] = pd.Series(names).fillna("")
+    rows["text"] = rows["model"].map(values()["text"]).fillna("")
+    rows["speed_up"] = rows.loc["baseline", "steps"] / rows["steps"]
+    return rows

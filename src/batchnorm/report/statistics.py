@@ -1,0 +1,220 @@
+"""Records as one table, and what is computed from each run's curve and then over the seeds."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf, isfinite, nan, sqrt
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from batchnorm import record
+from batchnorm.report import paper
+
+CHANCE = 0.1  # accuracy: ten classes of equal size
+LEVEL = 0.95  # of every interval
+
+
+# --- records -> table -----------------------------------------------------------------------------
+
+
+def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
+    """The records under a results root: one row per (experiment, scale, arm, seed, step).
+
+    Columns: `step`; each metric by its name; `accuracy`, that of the split evaluated on (a
+    fraction); the run's config under dotted keys (`optim.lr`), with `precision` as it was resolved;
+    `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root. A run without
+    evaluations has one row, at step 0, with no accuracy. Raises RecordError, naming the file.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in sorted(root.glob(f"records/{scale}/{experiment}/*.json")):
+        found = record.load(path)
+        try:
+            rows += _rows(found, path.relative_to(root))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"its {error.args[0]} is missing" if isinstance(error, KeyError) else error
+            raise record.RecordError(f"{path}: is not a whole record ({why})") from error
+    return _sorted(pd.DataFrame(rows)) if rows else pd.DataFrame()
+
+
+def _rows(found: record.Record, path: Path) -> list[dict[str, Any]]:
+    config, summary, metrics = found["config"], found["summary"], found["metrics"]
+    split = "validation" if config["data"]["holdout"] else "test"
+    run = {
+        **dict(record.flatten(config)),
+        "precision": found["environment"]["precision"],
+        "planned": summary["steps"],
+        "diverged": summary["diverged"],
+        "diverged_at_step": _number(summary["diverged_at_step"]),
+        "path": str(PurePosixPath(path)),
+    }
+    names = list(metrics)
+    evaluations = [
+        dict(zip(names, map(_number, values), strict=True))
+        for values in zip(*metrics.values(), strict=True)
+    ]
+    return [
+        {**one, **run, "step": int(one["step"]), "accuracy": one.get(f"{split}/accuracy", nan)}
+        for one in evaluations or [{"step": 0}]
+    ]
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    arms = paper.ordered(table["arm"].unique())
+    table = table.assign(rank=table["arm"].map(arms.index))
+    table = table.sort_values(["experiment", "scale", "rank", "seed", "step"], kind="stable")
+    return table.drop(columns="rank").reset_index(drop=True)
+
+
+def runs(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per run: its config and how it ended."""
+    return table.drop_duplicates(["experiment", "scale", "arm", "seed"])
+
+
+def is_stand_in(table: pd.DataFrame) -> bool:
+    """Whether any of the runs saw generated data in place of the real ones."""
+    return len(table) > 0 and bool(table["data.stand_in"].any())
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The accuracy of one run (fractions) at its evaluations, in order of step."""
+
+    steps: np.ndarray  # (evaluations,)
+    accuracy: np.ndarray  # (evaluations,)
+    planned: int  # steps the run was to have
+    diverged_at: float = inf  # step
+
+    def best(self) -> float:
+        """The highest accuracy, as the paper counts; chance for a run without evaluations."""
+        return float(self.accuracy.max()) if self.accuracy.size else CHANCE
+
+    def steps_to(self, target: float) -> float:
+        """Steps until the accuracy first reaches the target; NaN if it never does.
+
+        Linear between evaluations, and from chance at step 0 to the first. A learning curve bends
+        downwards, so the chord lies under it: the steps are, if anything, too many.
+        """
+        steps, accuracy = self._from_start()
+        reached = np.flatnonzero(accuracy >= target)
+        if not reached.size:
+            return nan
+        i = reached[0]
+        if i == 0:
+            return 0.0
+        part = (target - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
+        return float(steps[i - 1] + part * (steps[i] - steps[i - 1]))
+
+    def at(self, step: float) -> float:
+        """The accuracy at a step, linear as in steps_to; chance from where the run overflowed."""
+        return CHANCE if step >= self.diverged_at else float(np.interp(step, *self._from_start()))
+
+    def _from_start(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.steps.size and self.steps[0] == 0:
+            return self.steps, self.accuracy
+        return np.append(0, self.steps), np.append(CHANCE, self.accuracy)
+
+
+Curves = dict[str, dict[int, Curve]]  # arm -> seed -> curve
+
+
+def curves(table: pd.DataFrame) -> Curves:
+    """The curves of one experiment at one scale, by arm and seed, in the order of the table."""
+    found: Curves = {}
+    for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
+        read = rows.dropna(subset="accuracy").sort_values("step")
+        overflow = rows["diverged_at_step"].iloc[0] if rows["diverged"].iloc[0] else inf
+        found.setdefault(arm, {})[int(seed)] = Curve(
+            read["step"].to_numpy(float),
+            read["accuracy"].to_numpy(float),
+            int(rows["planned"].iloc[0]),
+            float(overflow),
+        )
+    return found
+
+
+# --- per seed, then over the seeds ----------------------------------------------------------------
+
+
+def common_seeds(found: Curves, arms: Iterable[str]) -> list[int]:
+    """The seeds that every one of the arms has, in order."""
+    seeds = [found.get(arm, {}).keys() for arm in arms]
+    return sorted(set(seeds[0]).intersection(*seeds[1:])) if seeds else []
+
+
+def best(found: Curves, arm: str) -> pd.Series:
+    """The highest accuracy of each run of an arm, by seed."""
+    return pd.Series({s: c.best() for s, c in sorted(found.get(arm, {}).items())}, dtype=float)
+
+
+def steps_to_baseline(found: Curves, arm: str, baseline: str = "baseline") -> pd.Series:
+    """Steps of each run to the highest accuracy of the baseline of the same seed; NaN: never."""
+    seeds = common_seeds(found, (arm, baseline))
+    return pd.Series(
+        {s: found[arm][s].steps_to(found[baseline][s].best()) for s in seeds}, dtype=float
+    )
+
+
+def speed_up(
+    found: Curves, fast: str, slow: str = "baseline", baseline: str = "baseline"
+) -> pd.Series:
+    """Steps of `slow` / steps of `fast` to the baseline's best accuracy, by seed; NaN: never.
+
+    The paper's measure (Figure 3) where `slow` is the baseline: its own steps to its own best.
+    """
+    slow_steps = steps_to_baseline(found, slow, baseline)
+    fast_steps = steps_to_baseline(found, fast, baseline)
+    return (slow_steps / fast_steps)[slow_steps.index.intersection(fast_steps.index)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % interval; NaN where too few seeds have a value."""
+
+    value: float
+    low: float
+    high: float
+    n: int  # seeds
+    missing: int = 0  # of them, without a value (never reached the target)
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Plain values for JSON: None in place of NaN."""
+        return {k: v if isfinite(v) else None for k, v in vars(self).items()}
+
+
+def estimate(values: Iterable[float], ratio: bool = False) -> Estimate:
+    """The mean of per-seed values (for pairs: of their differences) and Student's t interval.
+
+    Ratios are averaged on a log scale. For normal values the interval covers the mean 95 times in
+    100 at any n from 2; for skewed ones less (exponential values, n = 3: about 88). One value gives
+    no interval, nor does a sample with values missing: it would speak of the lucky seeds alone.
+    """
+    return _student(values, ratio, lambda n: sqrt(1 / n))
+
+
+def repeat_interval(values: Iterable[float], repeats: int, ratio: bool = False) -> Estimate:
+    """As estimate, but the interval is the one in which the mean of `repeats` new seeds falls."""
+    return _student(values, ratio, lambda n: sqrt(1 / n + 1 / repeats))
+
+
+def _student(values: Iterable[float], ratio: bool, width: Callable[[int], float]) -> Estimate:
+    given = np.asarray(list(values), float)
+    there = given[np.isfinite(given)]
+    n, missing = given.size, given.size - there.size
+    there = np.log(there) if ratio else there
+    value = float(there.mean()) if there.size else nan
+    half = nan
+    if n >= 2 and not missing:
+        t = stats.t.ppf((1 + LEVEL) / 2, n - 1)
+        half = float(t * there.std(ddof=1) * width(n))
+    ends = (value, value - half, value + half)
+    return Estimate(*(float(np.exp(end)) if ratio else end for end in ends), n, missing)

@@ -1,0 +1,102 @@
+"""The Weights & Biases mirror: written to, never read back, and never in a run's way."""
+
+import os
+import queue
+import threading
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MODES = ("auto", "online", "offline", "disabled")
+PATIENCE = 20.0  # seconds that the end of the program waits for uploads
+
+
+def resolve_mode(mode: str) -> str:
+    """`auto`: what WANDB_MODE says, else online for who is logged in, else offline."""
+    if mode != "auto":
+        return mode
+    said = os.environ.get("WANDB_MODE")
+    if said in MODES[1:]:
+        return said
+    try:
+        wandb = _wandb()
+        return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    except Exception:
+        return "offline"
+
+
+def _wandb() -> ModuleType:
+    """The library, told before it is imported to report nothing to anybody: even an offline run
+    would otherwise try to reach a server, and may hang for it at the end."""
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+    import wandb
+
+    return wandb
+
+
+class Mirror:
+    """One run, mirrored by a thread of its own, so that no server can slow or stop the training.
+
+    The first failure is printed once; from then on the mirror is silent and the run goes on.
+    """
+
+    def __init__(self, group: str, name: str, config: dict[str, Any], folder: Path, mode: str):
+        self.mode = mode
+        if mode == "disabled":
+            return
+        self._settings = {
+            "project": "batchnorm",
+            "group": group,
+            "name": name,
+            "id": f"{group}-{name}-{uuid.uuid4().hex[:6]}",  # new on resume: steps never go back
+            "config": config,
+            "dir": str(folder),
+            "mode": mode,
+            "reinit": "create_new",
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._rows: queue.Queue[tuple[str, Any] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._mirror, name=f"wandb-{name}", daemon=True)
+        self._thread.start()
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One evaluation; `step` is the x axis of every curve."""
+        self._put(("log", row))
+
+    def image(self, key: str, path: Path) -> None:
+        """A picture from a file."""
+        self._put(("image", (key, path)))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Store the summary and end; returns at once."""
+        self._put(("summary", summary))
+        self._put(None)
+
+    def wait(self, seconds: float = PATIENCE) -> None:
+        """Wait for what is still being written or sent, but no longer than that."""
+        if self.mode != "disabled":
+            self._thread.join(seconds)
+
+    def _put(self, item: tuple[str, Any] | None) -> None:
+        if self.mode != "disabled":
+            self._rows.put(item)
+
+    def _mirror(self) -> None:
+        try:
+            wandb = _wandb()
+            settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+            run = wandb.init(settings=settings, **self._settings)
+            run.define_metric("step")
+            run.define_metric("*", step_metric="step")
+            while (item := self._rows.get()) is not None:
+                kind, content = item
+                if kind == "log":
+                    run.log(content)
+                elif kind == "image":
+                    run.log({content[0]: wandb.Image(str(content[1]))})
+                else:
+                    run.summary.update(content)
+            run.finish()
+        except Exception as error:
+            print(f"Weights & Biases: {error}; going on without it", flush=True)

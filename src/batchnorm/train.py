@@ -1,0 +1,203 @@
+"""One run: train, evaluate, checkpoint, go on from a checkpoint, and end in a record."""
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchnorm import checkpoint, models, optim, record
+from batchnorm.checkpoint import State
+from batchnorm.config import ConfigError, Run
+from batchnorm.data import Batches, DataSet
+from batchnorm.evaluate import FINAL_POPULATION_BATCHES, POPULATION_BATCHES, evaluate
+from batchnorm.seeds import stream
+
+CHECK_EVERY = 25  # steps between looks at the losses; on a GPU each look waits for the device
+SAVE_EVERY = 15.0  # seconds between checkpoints: what a crash can cost
+
+Row = dict[str, Any]  # one evaluation: step, and metrics named split/quantity
+
+
+def train(
+    run: Run,
+    data: DataSet,
+    device: torch.device,
+    saved: Path,
+    on_row: Callable[[Row], None] = lambda row: None,
+    on_progress: Callable[[State, int], None] = lambda state, steps: None,
+) -> record.Record:
+    """Train one run, from its checkpoint in the file `saved` if there is one, to its record.
+
+    A loss that is not finite ends the run: that is a result, not a failure. Killed at any moment
+    and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not.
+    Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
+    """
+    batches = Batches(data, run.data.batch_size, run.data.augment, run.seed)
+    precision = resolve_precision(run.precision, device)
+    steps = round(run.optim.epochs * batches.per_epoch)
+    evaluations = evaluation_steps(steps, run.evaluations)
+    state = start(run, data.classes, device)
+    checkpoint.restore(saved, run, state)
+    began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
+    recent: list[Tensor] = []  # losses not yet looked at
+    diverged_at = None
+    on_progress(state, steps)
+    while state.step < steps and diverged_at is None:
+        recent.append(train_step(state, run, batches, steps, precision))
+        evaluating = state.step in evaluations
+        saving = evaluating or time.perf_counter() - saved_at > SAVE_EVERY
+        if saving or len(recent) == CHECK_EVERY:
+            diverged_at = first_not_finite(recent, state.step)
+            recent = []
+        if evaluating and diverged_at is None:
+            row = evaluation_row(state, run, batches, steps, precision)
+            state.seconds = row["seconds"] = time.perf_counter() - began
+            append(state, row)
+            on_row(row)
+        if saving and diverged_at is None:
+            state.seconds = time.perf_counter() - began
+            checkpoint.save(saved, run, state)
+            saved_at = time.perf_counter()
+            on_progress(state, steps)
+    return finish(run, state, batches, steps, precision, diverged_at, began)
+
+
+def start(run: Run, classes: int, device: torch.device) -> State:
+    """The state of a run before its first step."""
+    model = models.build(run.model, classes, run.seed)
+    model = model.to(device, memory_format=torch.channels_last).train()
+    nothing = torch.zeros((), device=device)
+    return State(model, optim.sgd(model, run.optim), {}, nothing, nothing.clone())
+
+
+def train_step(state: State, run: Run, batches: Batches, steps: int, precision: str) -> Tensor:
+    """One step of SGD. Returns the loss, still on the device."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = optim.rate(run.optim, state.step, steps)
+    images, labels = batches.train(state.step)
+    if run.model.dropout > 0:
+        torch.manual_seed(stream(run.seed, "dropout", state.step))
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = state.model(images)
+    loss = nn.functional.cross_entropy(logits.float(), labels)
+    state.optimizer.zero_grad()
+    loss.backward()
+    state.optimizer.step()
+    loss = loss.detach()
+    state.loss += loss * len(labels)
+    state.correct += (logits.detach().argmax(1) == labels).sum()
+    state.seen += len(labels)
+    state.step += 1
+    return loss
+
+
+def evaluation_steps(steps: int, evaluations: int) -> set[int]:
+    """The steps after which a run is evaluated: the last one, and more often early on, where the
+    arms part: at the squares of equal fractions of the run."""
+    return {max(1, round(steps * (i / evaluations) ** 2)) for i in range(1, evaluations + 1)}
+
+
+def first_not_finite(losses: list[Tensor], step: int) -> int | None:
+    """The step (from 1) of the first loss that is not finite, the last being that of `step`."""
+    finite = torch.isfinite(torch.stack(losses)).tolist()
+    return step - len(losses) + 1 + finite.index(False) if False in finite else None
+
+
+def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precision: str) -> Row:
+    """The metrics at this step; the training ones are means since the last evaluation."""
+    last = state.step == steps
+    gathered = FINAL_POPULATION_BATCHES if last else POPULATION_BATCHES
+    result = evaluate(state.model, batches, precision, gathered)
+    split = "validation" if run.data.holdout else "test"
+    return {
+        "step": state.step,
+        "lr": optim.rate(run.optim, state.step, steps),
+        "train/loss": float(state.loss) / state.seen,
+        "train/accuracy": float(state.correct) / state.seen,
+        **{f"{split}/{quantity}": value for quantity, value in result.items()},
+    }
+
+
+def append(state: State, row: Row) -> None:
+    """Add a row to the curves, and start the training means anew."""
+    for key, value in row.items():
+        state.metrics.setdefault(key, []).append(value)
+    state.loss.zero_()
+    state.correct.zero_()
+    state.seen = 0
+
+
+def finish(
+    run: Run,
+    state: State,
+    batches: Batches,
+    steps: int,
+    precision: str,
+    diverged_at: int | None,
+    began: float,
+) -> record.Record:
+    """The record of a run that has ended: final metrics, unless it diverged, and what it cost."""
+    seconds = time.perf_counter() - began
+    split = "validation" if run.data.holdout else "test"
+    ends = [f"{split}/accuracy", f"{split}/loss"]
+    summary = {
+        "steps": steps,
+        "seconds": seconds,
+        "images_per_second": state.step * run.data.batch_size / seconds,
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "diverged": diverged_at is not None,
+        "diverged_at_step": diverged_at,
+        **{key: None if diverged_at else state.metrics[key][-1] for key in ends},
+    }
+    device = state.loss.device
+    where = environment(device, precision, batches.data.checksum)
+    return record.make(run.config(), where, summary, state.metrics)
+
+
+def environment(device: torch.device, precision: str, checksum: str) -> dict[str, Any]:
+    """Where a record was made."""
+    cuda = device.type == "cuda"
+    return {
+        **record.code_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "data_checksum": checksum,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`: the GPU if there is one, else the CPU. Raises ConfigError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        allowed = "auto, cpu" + (", cuda" if torch.cuda.is_available() else "")
+        raise ConfigError(f"device={name}: must be one of {allowed}, on this machine") from error
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto`: bfloat16 (autocast) where the device has instructions for it, else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
