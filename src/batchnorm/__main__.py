@@ -87,8 +87,11 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool) -> int:
                 failures = train_missing(plans[0])
     except KeyboardInterrupt:
         done = sum(place.record.exists() for place in places)
-        print(f"\nstopped: {done} of {len(places)} runs are done, nothing is lost;"
-              " the same command goes on from here", file=sys.stderr)  # fmt: skip
+        print(
+            f"\nstopped: {done} of {len(places)} runs are done, nothing is lost;"
+            " the same command goes on from here",
+            file=sys.stderr,
+        )
         return 130
     except SystemExit:
         pass  # Hydra's, after a job that failed and has said why; what is missing is listed below
@@ -97,8 +100,10 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool) -> int:
         why = next((line for line in failures if line.startswith(f"{name}:")), f"{name}: failed")
         print(why, file=sys.stderr)
     if cfg.stand_in == "always":
-        print(f"STAND-IN DATA: no real data were found under {cfg.data_root} nor could be"
-              " downloaded; these records say nothing about the paper")  # fmt: skip
+        print(
+            f"STAND-IN DATA: no real data were found under {cfg.data_root} nor could be"
+            " downloaded; these records say nothing about the paper"
+        )
     return 1 if missing else 0
 
 

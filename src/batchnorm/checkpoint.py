@@ -56,8 +56,10 @@ def restore(path: Path, run: Run, state: State) -> None:
         print(f"{path}: cannot be read ({error}); {run.name} starts over", flush=True)
         return
     if changed:
-        print(f"{path}: is of another configuration ({'; '.join(changed)});"
-              f" {run.name} starts over", flush=True)  # fmt: skip
+        print(
+            f"{path}: is of another configuration ({'; '.join(changed)}); {run.name} starts over",
+            flush=True,
+        )
         return
     state.model.load_state_dict(content["model"])
     state.optimizer.load_state_dict(content["optimizer"])

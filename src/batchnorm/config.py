@@ -8,8 +8,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -120,6 +121,8 @@ WHICH = ("experiment", "arm", "seed", "scale")
 def compose_config(overrides: list[str]) -> DictConfig:
     """configs/config.yaml with Hydra overrides applied. Raises ConfigError."""
     try:
+        if GlobalHydra.instance().is_initialized():  # inside a job of a sweep
+            return compose("config", overrides)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose("config", overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -151,12 +154,14 @@ def _run(cfg: DictConfig, scale: str, arm: str, seed: int, chosen: dict[str, Any
     for key, kind in (("data", Data), ("model", Model), ("optim", Optim)):
         base[key] = OmegaConf.merge(OmegaConf.structured(kind), cfg[key])
     OmegaConf.set_struct(base, True)
-    parts = {f"scales.{scale}": dict(cfg.scales[scale]), f"arms.{arm}": dict(cfg.arms[arm] or {})}
-    parts[f"scales.{scale}"].pop("seeds", None)
+    parts = {f"scales.{scale}": cfg.scales[scale], f"arms.{arm}": cfg.arms[arm]}
     where = ""
     try:
-        for where, part in parts.items():  # noqa: B007
-            base = OmegaConf.merge(base, OmegaConf.create(part))
+        for where, part in parts.items():
+            if not isinstance(part, DictConfig):
+                raise ConfigError(f"{where}={part}: must be keys and values, or {{}}")
+            kept = {key: value for key, value in part.items() if key != "seeds"}
+            base = OmegaConf.merge(base, kept)
         where = "the command line"
         for key, value in chosen.items():
             if key.split(".")[0] in WHAT:
@@ -228,8 +233,10 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         if not good(value(key)):
             refuse(key, allowed)
     if run.data.batch_size < 2 and run.model.norm != "none":
-        refuse("data.batch_size", f"2 or more with model.norm={run.model.norm}: a batch of one has"
-               " no variance")  # fmt: skip
+        refuse(
+            "data.batch_size",
+            f"2 or more with model.norm={run.model.norm}: a batch of one has no variance",
+        )
     if run.data.batch_size > run.data.train_images:
         refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
 
@@ -244,12 +251,16 @@ def explain(error: Exception) -> str:
     """A Hydra or OmegaConf error as one line that names the key and what is allowed."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
-    if isinstance(cause, ConfigKeyError):
-        group = cause.full_key.rpartition(".")[0]
+        cause = cause.__cause__ or cause.__context__
+    unknown = re.match(r"Could not override '([\w.]+)'", str(error))
+    if isinstance(cause, ConfigKeyError) or unknown:
+        key = unknown[1] if unknown else cause.full_key
+        group = key.rpartition(".")[0]
         kind = {"": Config, "data": Data, "model": Model, "optim": Optim}.get(group)
-        allowed = f": {', '.join(f.name for f in fields(kind))}" if kind else ""
-        return f"{cause.full_key}: no such key; allowed under {group or 'the top level'}{allowed}"
+        allowed = ", ".join(f.name for f in fields(kind)) if kind else "nothing"
+        return f"{key}: no such key; allowed{' under ' + group if group else ''}: {allowed}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]})"
     if isinstance(cause, ValidationError) and cause.full_key:
         return f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -37,10 +37,12 @@ class Plan:
     cfg: DictConfig
     runs: list[Run]
     root: Path
+    changed: str  # what the runs are that the experiment does not declare; "" for declared runs
 
     def place(self, run: Run) -> Place:
-        """The files of one run."""
-        return Place(run.name, record.record_path(self.root, run.config()))
+        """The files of one run, and its name."""
+        name = f"{run.name} {self.changed}".strip()
+        return Place(name, record.record_path(self.root, run.config()))
 
 
 def plan(overrides: list[str]) -> Plan:
@@ -52,12 +54,15 @@ def plan(overrides: list[str]) -> Plan:
     runs = config.expand(cfg, overrides)
     for run in runs:
         config.validate(run, CHOICES)
+        data.refuse_sizes(run.data, Path(cfg.data_root))
     stand_in = cfg.stand_in == "always"
     root = Path(cfg.output) / "stand-in" if stand_in else Path(cfg.output)
     changed = config.departures(overrides)
-    if changed and runs != declared(overrides, changed, cfg):
-        root = root / "scratch" / ",".join(changed).replace("/", "_")
-    made = Plan(cfg, runs, root)
+    if not changed or runs == declared(overrides, changed, cfg):
+        made = Plan(cfg, runs, root, "")
+    else:
+        name = ",".join(changed)
+        made = Plan(cfg, runs, root / "scratch" / name.replace("/", "_"), name)
     refuse_stale(made)
     return made
 
@@ -74,6 +79,8 @@ def settle(overrides: list[str]) -> DictConfig:
         raise ConfigError(config.explain(error)) from error
     for key, allowed in SETTINGS.items():
         config.one_of(key, cfg[key], allowed)
+    if cfg.threads is not None and cfg.threads < 1:
+        raise ConfigError(f"threads={cfg.threads}: must be a whole number from 1, or null")
     config.one_of("data.name", cfg.data.name, data.LOADERS)
     device = resolve_device(cfg.device)
     if cfg.scale == "auto":

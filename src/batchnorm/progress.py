@@ -13,6 +13,8 @@ from batchnorm.record import load, write_atomically
 POLL = 1.0  # seconds
 PIPED = 30.0  # seconds between status lines when the output is no terminal
 
+Status = dict[str, Any]  # of a running run: step, steps, seconds, accuracy, images_per_second, at
+
 
 @dataclass(frozen=True)
 class Place:
@@ -30,9 +32,8 @@ class Place:
         return self.record.with_suffix(".progress")
 
 
-def report(place: Place, status: dict[str, Any]) -> None:
-    """Say, from the process that trains a run, how far it is: step, steps, seconds, accuracy,
-    images_per_second."""
+def report(place: Place, status: Status) -> None:
+    """Say, from the process that trains a run, how far it is."""
     write_atomically(place.progress, json.dumps({**status, "at": time.time()}).encode())
 
 
@@ -92,37 +93,35 @@ class Watch:
             print("\r" + " " * self.width + "\r", end="", flush=True)
             self.width = 0
 
-    def _running(self) -> dict[str, dict[str, Any]]:
-        found = {p.name: _read(p.progress) for p in self.places if p not in self.finished}
-        return {k: s for k, s in found.items() if s is not None and s["at"] > self.began - POLL}
+    def _running(self) -> list[Status]:
+        found = [_read(place) for place in self.places if place not in self.finished]
+        return [status for status in found if status and status["at"] > self.began - POLL]
 
     def left(self) -> float | None:
         """Estimated seconds until the last run ends; None before anything is known."""
         running = self._running()
-        whole = [s["seconds"] * s["steps"] / s["step"] for s in running.values() if s["step"]]
+        whole = [s["seconds"] * s["steps"] / s["step"] for s in running if s["step"]]
         records = [load(p.record)["summary"] for p in self.finished]
         whole += [s["seconds"] for s in records if not s["diverged"]]
         if not whole:
             return None
         each = sum(whole) / len(whole)
-        done = sum(self._fraction(status, each) for status in running.values())
+        done = sum(self._fraction(status, each) for status in running)
         return max(0.0, each * (len(self.places) - len(self.finished) - done) / self.workers)
 
     @staticmethod
-    def _fraction(status: dict[str, Any], each: float) -> float:
+    def _fraction(status: Status, each: float) -> float:
         since = (time.time() - status["at"]) / each  # it has gone on since it last said anything
         return min(1.0, status["step"] / status["steps"] + since)
 
 
-def status_line(
-    running: dict[str, dict[str, Any]], done: int, total: int, left: float | None
-) -> str:
+def status_line(running: list[Status], done: int, total: int, left: float | None) -> str:
     """One line of at most about 100 columns: runs done, each running run, time left."""
     parts = [f"{done}/{total} runs"]
-    for name, status in list(running.items())[:2]:
+    for status in running[:2]:
         accuracy = "" if status["accuracy"] is None else f" {100 * status['accuracy']:.1f} %"
-        parts.append(f"{name}{accuracy} {status['images_per_second']:,.0f} img/s")
-    parts.append("estimating" if left is None else f"{clock(left)} left")
+        parts.append(f"{status['name']}{accuracy} {status['images_per_second']:,.0f} images/s")
+    parts.append("estimating the time" if left is None else f"{clock(left)} left")
     return " | ".join(parts)
 
 
@@ -143,8 +142,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(place: Place) -> Status | None:
     try:
-        return json.loads(path.read_text())
+        return {"name": place.name, **json.loads(place.progress.read_text())}
     except (OSError, ValueError):
         return None

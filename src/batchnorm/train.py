@@ -38,7 +38,7 @@ def train(
     """
     batches = Batches(data, run.data.batch_size, run.data.augment, run.seed)
     precision = resolve_precision(run.precision, device)
-    steps = round(run.optim.epochs * batches.per_epoch)
+    steps = max(1, round(run.optim.epochs * batches.per_epoch))
     evaluations = evaluation_steps(steps, run.evaluations)
     state = start(run, data.classes, device)
     checkpoint.restore(saved, run, state)

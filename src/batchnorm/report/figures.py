@@ -76,7 +76,7 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
     points = learning_rate_points(table, published)
     series = {name: part for name, part in points.groupby("series", sort=False)}
     figure = Figure((WIDTH, 4.9))
-    axes = figure.add_axes((0.075, 0.275, 0.715, 0.575))
+    axes = figure.add_axes((0.075, 0.285, 0.705, 0.59))
     arms = list(table["arm"].unique())
     for place, arm in enumerate(arms):
         for name, draw in (("paper", _draw_paper), ("curve", _draw_curve)):
@@ -95,7 +95,7 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
         bare(axes, "top")
     _key(figure, series)
     title(figure, f"{data_name(table)}: accuracy against steps, with and without BN")
-    footer(figure, _learning_rate_words(table, series))
+    footer(figure, *_learning_rate_words(table, series))
     return figure
 
 
@@ -118,7 +118,8 @@ def _draw_paper(axes: Axes, points: pd.DataFrame, place: int) -> None:
 def _draw_marks(axes: Axes, series: dict[str, pd.DataFrame], arms: list[str]) -> None:
     """Diamonds where the arms match the baseline, crosses where runs overflowed."""
     for name, marker, size, label in (("match", "D", 6, "match"), ("overflow", "x", 6, "overflow")):
-        for _, point in series.get(name, pd.DataFrame()).dropna(subset="accuracy").iterrows():
+        points = series.get(name, pd.DataFrame(columns=["accuracy"]))
+        for _, point in points.dropna(subset="accuracy").iterrows():
             colour = ink(point["arm"], arms.index(point["arm"])).colour
             edge = {"markeredgecolor": "black", "markeredgewidth": 0.8} if name == "match" else {}
             axes.plot(point["step"], point["accuracy"], marker, color=colour, markersize=size,
@@ -132,16 +133,20 @@ def _label_ends(axes: Axes, points: pd.DataFrame, arms: list[str]) -> None:
     if not len(points):
         return
     ends = points.sort_values("step").groupby("arm", sort=False).tail(1)
+    last = ends["step"].max()
     low, high = axes.get_ylim()
     heights = spread([(y - low) / (high - low) for y in ends["accuracy"]], 0.062, 0.99)
     across = axes.get_yaxis_transform()
     for (_, end), y in zip(ends.iterrows(), heights, strict=True):
         colour, marker = ink(end["arm"], arms.index(end["arm"]))
+        text = f"{end['arm']}  {end['accuracy']:.3f}"
         axes.plot(1.03, y, marker, color=colour, transform=axes.transAxes, clip_on=False, **HALO)
-        axes.plot([1.0, 1.02], [end["accuracy"], low + y * (high - low)], transform=across,
-                  color=colour, linewidth=0.6, clip_on=False)  # fmt: skip
-        axes.text(1.045, y, f"{end['arm']}  {end['accuracy']:.3f}", transform=axes.transAxes,
-                  va="center", fontsize=SMALL)  # fmt: skip
+        if end["step"] == last:
+            axes.plot([1.0, 1.02], [end["accuracy"], low + y * (high - low)], transform=across,
+                      color=colour, linewidth=0.6, clip_on=False)  # fmt: skip
+        else:
+            text += ", then ×"
+        axes.text(1.045, y, text, transform=axes.transAxes, va="center", fontsize=SMALL)
 
 
 def _top_axis(axes: Axes, table: pd.DataFrame, millions: float) -> None:
@@ -161,23 +166,26 @@ def _key(figure: Figure, series: dict[str, pd.DataFrame]) -> None:
     }  # fmt: skip
     drawn = {name for name, part in series.items() if part["accuracy"].notna().any()}
     handles = [entry for name, entry in entries.items() if name in drawn]
-    figure.legend(handles=handles, ncols=4, loc="center", bbox_to_anchor=(0.43, 0.158),
+    figure.legend(handles=handles, ncols=4, loc="center", bbox_to_anchor=(0.43, 0.168),
                   columnspacing=1.5, handletextpad=0.5)  # fmt: skip
 
 
 def _learning_rate_words(table: pd.DataFrame, series: dict[str, pd.DataFrame]) -> list[str]:
     batch, scale = table["data.batch_size"].iloc[0], table["scale"].iloc[0]
-    words = [
-        f"{data_name(table)}, {scale} scale, {seeds_of(table)} per arm, steps of {batch} images.",
-        "Accuracy: fraction of images, population statistics. Line: median, band: minimum to"
-        " maximum over the seeds still running; at the right, the last median.",
-    ]
+    words = (
+        f"{data_name(table)}, {scale} scale, {seeds_of(table)} per arm, steps of {batch} images."
+        " Accuracy: fraction of images, population statistics. Line: median, band: minimum to"
+        " maximum over the seeds still running; at the right, the last median."
+    )
     if "match" in series:
-        words.append("Horizontal line: the baseline's best accuracy.")
+        words += " Horizontal line: the baseline's best accuracy."
     if "paper" in series:
-        words.append("Dashed, same colours: the paper's networks on ImageNet, their 31 million"
-                     " steps laid on our baseline's run.")  # fmt: skip
-    return [*words, *overflows(table)]
+        words += (
+            " Dashed, same colours: the paper's networks on ImageNet, their 31 million steps laid"
+            " on our baseline's run."
+        )
+    lost = " ".join(overflows(table))
+    return [words, lost] if lost else [words]
 
 
 def overflows(table: pd.DataFrame) -> list[str]:

@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,11 +51,11 @@ INKS = {
     "baseline": Ink("#000000", "o"),
     "baseline_x5": Ink("#E69F00", "v"),
     "baseline_x30": Ink("#7F7F7F", "<"),
-    "baseline_sigmoid": Ink("#009E73", "P"),
+    "baseline_sigmoid": Ink("#009E73", "p"),
     "bn_baseline": Ink("#D55E00", "s"),
     "bn_x5": Ink("#56B4E9", "^"),
     "bn_x30": Ink("#0072B2", "h"),
-    "bn_x5_sigmoid": Ink("#CC79A7", "*"),
+    "bn_x5_sigmoid": Ink("#CC79A7", ">"),
 }
 DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
 
@@ -76,9 +76,9 @@ def title(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, y=0.985, ha="left", va="top", fontsize=9, weight="bold")
 
 
-def footer(figure: Figure, sentences: Iterable[str]) -> None:
+def footer(figure: Figure, *paragraphs: str) -> None:
     """A caption at the foot of the figure."""
-    text = textwrap.fill(" ".join(sentences), 118, break_on_hyphens=False)
+    text = "\n".join(textwrap.fill(words, 142, break_on_hyphens=False) for words in paragraphs)
     figure.text(0.01, 0.015, text, fontsize=SMALL, color=GREY, va="bottom", linespacing=1.3)
 
 

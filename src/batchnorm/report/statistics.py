@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from batchnorm import record
 from batchnorm.report import paper
@@ -206,6 +206,14 @@ def repeat_interval(values: Iterable[float], repeats: int, ratio: bool = False) 
     return _student(values, ratio, lambda n: sqrt(1 / n + 1 / repeats))
 
 
+def share(count: int, n: int) -> Estimate:
+    """A share of n seeds, with its exact (Clopper and Pearson's) interval."""
+    tail = (1 - LEVEL) / 2
+    low = special.betaincinv(count, n - count + 1, tail) if count else 0.0
+    high = special.betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
+    return Estimate(count / n, float(low), float(high), n)
+
+
 def _student(values: Iterable[float], ratio: bool, width: Callable[[int], float]) -> Estimate:
     given = np.asarray(list(values), float)
     there = given[np.isfinite(given)]
@@ -214,7 +222,7 @@ def _student(values: Iterable[float], ratio: bool, width: Callable[[int], float]
     value = float(there.mean()) if there.size else nan
     half = nan
     if n >= 2 and not missing:
-        t = stats.t.ppf((1 + LEVEL) / 2, n - 1)
+        t = special.stdtrit(n - 1, (1 + LEVEL) / 2)
         half = float(t * there.std(ddof=1) * width(n))
     ends = (value, value - half, value + half)
     return Estimate(*(float(np.exp(end)) if ratio else end for end in ends), n, missing)

@@ -1,5 +1,7 @@
 """Figures of the side studies: the plain network's learning rate, and bfloat16 against float32."""
 
+from typing import NamedTuple
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,21 +50,29 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     """Best accuracy on the held-out split (fraction) against the learning rate, per Dropout."""
     points = ladder_points(table)
     figure = Figure((WIDTH, 3.9))
-    axes = figure.add_axes((0.075, 0.255, 0.775, 0.645))
+    axes = figure.add_axes((0.075, 0.24, 0.905, 0.68))
     bare(axes, "top")
     axes.set_xscale("log")
-    for place, (dropout, part) in enumerate(points.groupby("dropout")):
-        _draw_ladder(axes, part, place, f"Dropout {dropout:g}")
+    by_dropout = list(points.groupby("dropout"))
+    for place, (dropout, part) in enumerate(by_dropout):
+        apart = 1 + 0.02 * (place - (len(by_dropout) - 1) / 2)  # so that points do not hide others
+        _draw_ladder(axes, part.assign(x=part["lr"] * apart), place, f"Dropout {dropout:g}")
     chosen = points[points["chosen"]]
-    x, y = chosen["lr"].iloc[0], chosen["best"].mean()
-    axes.plot(x, y, "*", color="white", markeredgecolor="black", markersize=13, zorder=6)
-    axes.annotate(f"chosen: {x:g}", (x, y), (0, 9), textcoords="offset points", ha="center")
+    axes.annotate(
+        f"chosen: {chosen['lr'].iloc[0]:g}\n★",
+        (chosen["lr"].iloc[0], chosen["best"].max()),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+    )
+    if len(by_dropout) > 1:
+        axes.legend(loc="lower left")
     split = "validation" if (table["data.holdout"] > 0).any() else "test"
     axes.set(xlabel="initial learning rate", ylabel=f"best {split} accuracy")
     rates = sorted(points["lr"].unique())
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.set_xticks([], minor=True)
-    axes.set_ylim(0, max(0.2, points["best"].max() * 1.15))
+    axes.set_ylim(0, max(0.2, points["best"].max() * 1.2))
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
     title(figure, f"{data_name(table)}: learning rate of the plain network")
     footer(figure, _ladder_words(table, split))
@@ -71,23 +81,22 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
 
 def _draw_ladder(axes: Axes, points: pd.DataFrame, place: int, label: str) -> None:
     colour, marker = ink("", [0, 6, 4, 5, 3, 1][place % 6])
-    middle = points.groupby("lr")["best"].median()
-    axes.plot(middle.index, middle, color=colour, zorder=2, label=label)
+    middle = points.groupby("x")["best"].median()
+    axes.plot(middle.index, middle, color=colour, zorder=2)
+    axes.plot([], [], color=colour, marker=marker, label=label, **HALO)  # for the legend
     fine, lost = points[~points["diverged"]], points[points["diverged"]]
-    axes.plot(fine["lr"], fine["best"], marker, color=colour, zorder=3, **HALO)
-    axes.plot(lost["lr"], lost["best"], "x", color=colour, zorder=3, markersize=6)
-    axes.annotate(label, (middle.index[-1], middle.iloc[-1]), (9, 0), va="center",
-                  textcoords="offset points", fontsize=SMALL, annotation_clip=False)  # fmt: skip
+    axes.plot(fine["x"], fine["best"], marker, color=colour, zorder=3, **HALO)
+    axes.plot(lost["x"], lost["best"], "x", color=colour, zorder=3, markersize=6)
 
 
-def _ladder_words(table: pd.DataFrame, split: str) -> list[str]:
+def _ladder_words(table: pd.DataFrame, split: str) -> str:
     held = table["data.holdout"].max()
     cut = f", on {held} images cut from the training set" if split == "validation" else ""
-    return [
-        f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm.",
-        f"Best accuracy of each run (fraction of images){cut}: one point per seed, line through the"
-        " medians. Star: the highest mean, the rate chosen. Cross: overflowed, drawn at chance.",
-    ]
+    return (
+        f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm."
+        f" Best accuracy of each run (fraction of images){cut}: one point per seed, line through"
+        " the medians. Star: the highest mean, the rate chosen. Cross: overflowed, drawn at chance."
+    )
 
 
 # --- bfloat16 against float32 ---------------------------------------------------------------------
@@ -118,6 +127,8 @@ def precision_points(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def _precision_rows(quantity: str, arm: str, values: pd.Series) -> list[dict]:
+    if not len(values):
+        return []
     mean = statistics.estimate(values)
     common = {"quantity": quantity, "arm": arm}
     return [
@@ -130,39 +141,57 @@ def _precision_rows(quantity: str, arm: str, values: pd.Series) -> list[dict]:
 def precision(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     """What bfloat16 (first) changes against float32 (second): per arm, and between arms."""
     points = precision_points(first, second)
-    arms = list(points["arm"].unique())
-    figure = Figure((WIDTH, 1.7 + 0.36 * len(arms)))
-    inches = figure.get_figheight()
-    room = (inches - 1.75) / inches
-    for i, (quantity, words) in enumerate(PANELS.items()):
-        bottom = 0.85 / inches + (1 - i) * (room / 2 + 0.28 / inches)
-        axes = figure.add_axes((0.17, bottom, 0.575, room / 2))
-        _draw_precision(axes, points[points["quantity"] == quantity], arms)
-        axes.set_title(words, loc="left", pad=3)
-        limit = points[["points", "low", "high"]].abs().max().max() * 1.05
+    rows = points.groupby("quantity", sort=False)["arm"].nunique()
+    height = 1.55 + 0.19 * rows.sum()  # inches
+    figure = Figure((WIDTH, height))
+    top = height - 0.5
+    limit = _limit(points)
+    for quantity in rows.index:
+        tall = 0.19 * rows[quantity]
+        axes = figure.add_axes((0.17, (top - tall) / height, 0.575, tall / height))
+        _draw_precision(axes, points[points["quantity"] == quantity])
+        axes.set_title(PANELS[quantity], loc="left", pad=3)
         axes.set_xlim(-limit, limit)
+        axes.tick_params(axis="x", labelbottom=quantity == rows.index[-1])
+        top -= tall + 0.3
     axes.set_xlabel("best test accuracy, percentage points")
     both = pd.concat([first, second])
     title(figure, f"{data_name(both)}: what bfloat16 changes")
-    footer(figure, [
-        f"{data_name(both)}, {both['scale'].iloc[0]} scale, {seeds_of(both)} per arm, paired. Small"
-        " points: one seed; large: mean; bar: 95 % interval (Student's t).",
-    ])  # fmt: skip
+    words = (
+        f"{data_name(both)}, {both['scale'].iloc[0]} scale, {seeds_of(both)} per arm, paired."
+        " Small points: one seed; large: mean; bar: 95 % interval (Student's t); a bar that leaves"
+        " the frame is read from the numbers at the right."
+    )
+    footer(figure, words)
     return figure
 
 
-def _draw_precision(axes: Axes, points: pd.DataFrame, arms: list[str]) -> None:
+def _limit(points: pd.DataFrame) -> float:
+    """Half the width of the frame, which one arm of wild seeds must not set for all the others."""
+    extents = points[["points", "low", "high"]].abs().max(axis=1).groupby(points["arm"]).max()
+    usual = extents[extents > 0].median()
+    return 1.0 if pd.isna(usual) else 1.05 * min(extents.max(), 4 * usual)
+
+
+def _draw_precision(axes: Axes, points: pd.DataFrame) -> None:
+    arms = list(points["arm"].unique())
     axes.axvline(0, color=GREY, linewidth=0.8)
     bare(axes, "top", "left")
     axes.set(ylim=(len(arms) - 0.5, -0.5))
     axes.set_yticks(range(len(arms)), arms)
     axes.tick_params(axis="y", length=0)
     for row in points.itertuples():
-        y, colour = arms.index(row.arm), ink(row.arm, arms.index(row.arm)).colour
+        y = arms.index(row.arm)
+        colour, marker = ink(row.arm, y)
         if pd.notna(row.seed):
-            axes.plot(row.points, y + 0.22, "o", color=colour, markersize=2.5)
+            axes.plot(row.points, y + 0.25, "o", color=colour, markersize=2.5)
             continue
-        axes.plot(row.points, y - 0.1, ink(row.arm, y).marker, color=colour, markersize=6)
+        axes.plot(row.points, y - 0.1, marker, color=colour, markersize=5)
         axes.plot([row.low, row.high], [y - 0.1] * 2, color=colour)
-        axes.text(1.02, y, f"{row.points:+.2f}  [{row.low:+.2f}, {row.high:+.2f}]", va="center",
-                  transform=axes.get_yaxis_transform(), fontsize=SMALL)  # fmt: skip
+        axes.text(1.02, y, _signed(row), va="center", fontsize=SMALL,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+
+
+def _signed(row: NamedTuple) -> str:
+    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (row.points, row.low, row.high))
+    return value if pd.isna(row.low) else f"{value}  [{low}, {high}]"

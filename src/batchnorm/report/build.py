@@ -1,0 +1,169 @@
+"""A results root's figures, tables and ledger, made from its records as bytes and then written."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from batchnorm import record
+from batchnorm.report import claims, figures, look, paper, statistics, studies, tables, verdicts
+
+STAND_IN = "STAND-IN-"  # begins the name of every file that is made from generated data
+STAND_IN_LINE = "STAND-IN DATA: generated images, not the real ones.\n"
+SCALES = ("full", "quick", "smoke")  # in order of preference
+
+Files = dict[Path, bytes]
+
+
+class ReportError(Exception):
+    """A report that cannot be made; the message is one line for the user."""
+
+
+# --- what is made of each experiment --------------------------------------------------------------
+
+
+def _learning_rate(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    published = paper.curves()
+    points = figures.learning_rate_points(table, published)
+    yield from _drawn(figures.learning_rate(table, published), points)
+    numbers = tables.learning_rate(table)
+    yield from [("tables .csv", _csv(numbers)), ("tables .md", _table_text(table).encode())]
+
+
+def _tune(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    yield from _drawn(studies.learning_rate_ladder(table), studies.ladder_points(table))
+
+
+def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """Only where the same arms and seeds have been run in bfloat16 too."""
+    in_bfloat16 = (every["experiment"] == claims.EXPERIMENT) & (every["precision"] == "bfloat16")
+    first, second = every[in_bfloat16], table[table["precision"] == "float32"]
+    points = studies.precision_points(first, second) if len(first) and len(second) else ()
+    if len(points):
+        yield from _drawn(studies.precision(first, second), points)
+
+
+EXPERIMENTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, bytes]]]] = {
+    "cifar10_learning_rate": _learning_rate,
+    "cifar10_tune": _tune,
+    "cifar10_precision": _precision,
+}
+
+
+def _drawn(figure: Figure, points: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    yield "figures .csv", _csv(points)
+    for kind in ("png", "svg"):
+        yield f"figures .{kind}", look.render(figure, kind)
+
+
+def _csv(numbers: pd.DataFrame) -> bytes:
+    return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+def _table_text(table: pd.DataFrame) -> str:
+    words = (
+        f"{look.data_name(table)}, {table['scale'].iloc[0]} scale, {look.seeds_of(table)} per arm"
+    )
+    paper_words = "the paper's columns are for ImageNet (its Figure 3)"
+    mark = STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
+    return f"{mark}{tables.markdown(tables.learning_rate(table))}\n{words}; {paper_words}.\n"
+
+
+# --- a root ---------------------------------------------------------------------------------------
+
+
+def render(root: Path, reference: Path | None = None) -> Files:
+    """Every file of the report on a root's records, by path; writes nothing.
+
+    With a reference root, also the comparison with it. Raises RecordError.
+    """
+    table = statistics.load(root)
+    if not len(table):
+        return {}
+    files: Files = {}
+    for (scale, experiment), rows in table.groupby(["scale", "experiment"]):
+        mark = STAND_IN if statistics.is_stand_in(rows) else ""
+        make = EXPERIMENTS.get(experiment, lambda rows, every: iter(()))
+        for kind, content in make(rows, table[table["scale"] == scale]):
+            folder, suffix = kind.split()
+            files[root / folder / scale / f"{mark}{experiment}{suffix}"] = content
+    files |= _ledger(root, table)
+    return files | _comparisons(root, reference, table) if reference else files
+
+
+def _ledger(root: Path, table: pd.DataFrame) -> Files:
+    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    stand_in = statistics.is_stand_in(table)
+    mark, line = (STAND_IN, STAND_IN_LINE + "\n") if stand_in else ("", "")
+    text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return {
+        root / f"{mark}claims.md": (line + verdicts.markdown(rows)).encode(),
+        root / f"{mark}claims.json": text.encode(),
+    }
+
+
+def _comparisons(root: Path, reference: Path, table: pd.DataFrame) -> Files:
+    theirs = statistics.load(reference, experiment=claims.EXPERIMENT)
+    files: Files = {}
+    for scale, rows in table[table["experiment"] == claims.EXPERIMENT].groupby("scale"):
+        stand_in = statistics.is_stand_in(rows)
+        like = theirs[:0] if stand_in or not len(theirs) else theirs[theirs["scale"] == scale]
+        text = tables.comparison(rows, like)
+        heading = f"{look.data_name(rows)}, {scale} scale: means over seeds; the reference's with"
+        heading += " the interval of a repeat\n\n"
+        name = f"{STAND_IN if stand_in else ''}{claims.EXPERIMENT}-compared.txt"
+        files[root / "tables" / scale / name] = (heading + text).encode()
+    return files
+
+
+def build(root: Path, reference: Path | None = None) -> list[Path]:
+    """Write the report on a root's records under it, and return the paths of its files.
+
+    figures/<scale>/<experiment>.{svg,png,csv}, tables/<scale>/<experiment>.{md,csv}, claims.{md,
+    json}; with a reference root, tables/<scale>/<experiment>-compared.txt. Raises RecordError.
+    """
+    files = render(root, reference)
+    for path, content in files.items():
+        record.write_atomically(path, content)
+    return list(files)
+
+
+def stale(files: Files) -> list[Path]:
+    """Those of the files whose content on disk is another, or missing."""
+    return [path for path, new in files.items() if not path.is_file() or path.read_bytes() != new]
+
+
+# --- the README -----------------------------------------------------------------------------------
+
+
+def readme_section(root: Path) -> str:
+    """The learning-rate table at the best scale there is, and the verdicts, as Markdown.
+
+    Raises RecordError, or ReportError where there are no records.
+    """
+    table = statistics.load(root)
+    if not len(table):
+        raise ReportError(f"no records under {root}/records to fill its results section from")
+    parts = []
+    for scale in SCALES:
+        rows = table[(table["scale"] == scale) & (table["experiment"] == claims.EXPERIMENT)]
+        if len(rows):
+            parts.append(_table_text(rows))
+            break
+    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    return "\n".join([*parts, verdicts.markdown_summary(rows)])
+
+
+def replace_section(text: str, name: str, content: str) -> str:
+    """The text with what stands between its markers `name:begin` and `name:end` replaced.
+
+    Raises ReportError when the text does not have both, once each and in order.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed or begin in rest or end in before + after:
+        raise ReportError(f"needs the lines {begin} and {end}, once each and in this order")
+    return f"{before}{begin}\n{content.strip()}\n{end}{after}"

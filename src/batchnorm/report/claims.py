@@ -1,0 +1,177 @@
+"""The paper's claims, and the rules that judge them, fixed before the runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from batchnorm.report import paper, statistics
+from batchnorm.report.statistics import CHANCE, Curves, Estimate, estimate
+
+EXPERIMENT = "cifar10_learning_rate"
+SCALES = ("full", "quick")  # in order of preference; never mixed
+SEEDS = 3  # the fewest that a verdict may rest on
+UNTRAINED = 0.15  # accuracy below which a run counts as having stayed at chance
+HOLDS, FAILS, INCONCLUSIVE, NOT_RUN = "holds", "fails", "inconclusive", "not run"
+RULE = (
+    "Every quantity is computed per seed, differences and ratios between runs of the same seed; its"
+    " 95 % interval is Student's t over the seeds, on a log scale for ratios. A part holds if its"
+    " whole interval lies on the side that is claimed, fails if it lies wholly on the other, and is"
+    " inconclusive otherwise. The speed-up of A over B: steps of B / steps of A to the baseline's"
+    " best accuracy. It fails if no seed reaches that, and is inconclusive if only some do, or if a"
+    " baseline stayed at chance (best accuracy below"
+    f" {UNTRAINED}). A share of seeds holds if it is all of them and fails if it is none; its exact"
+    " interval is for information. A claim holds if all its parts hold, fails if any fails, and is"
+    f" inconclusive otherwise. It is not run while the arms it needs have fewer than {SEEDS} seeds"
+    " in common at one scale, full before quick; generated stand-in data never count. Accuracies at"
+    f" a step are linear between evaluations, from chance ({CHANCE}) at step 0; n/31 of the run: of"
+    " the baseline's steps, as n million are of the paper's 31 million."
+)
+
+Judge = Callable[[Estimate], str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One quantity of a claim: what it is, the arms it needs, and its rule."""
+
+    what: str
+    arms: tuple[str, ...]
+    of: Callable[[Curves], Estimate]
+    rule: str  # in words; "" marks information that has no say in the verdict
+    judge: Judge
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper, where it makes it, its numbers, and how it is measured here."""
+
+    id: str
+    statement: str
+    where: str
+    paper: str
+    measure: tuple[Part, ...]
+
+    def arms(self) -> list[str]:
+        """The arms without which there is no verdict."""
+        return paper.ordered({arm for part in self.measure if part.rule for arm in part.arms})
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def within(low: float, high: float) -> Judge:
+    """Claimed: the quantity lies between low and high, both excluded."""
+
+    def judge(found: Estimate) -> str:
+        if low < found.low and found.high < high:
+            return HOLDS
+        return FAILS if found.high <= low or found.low >= high else INCONCLUSIVE
+
+    return judge
+
+
+def in_every_seed(found: Estimate) -> str:
+    """Claimed: a share of seeds is 1."""
+    return {1.0: HOLDS, 0.0: FAILS}.get(found.value, INCONCLUSIVE)
+
+
+def reached(threshold: float) -> Judge:
+    """Claimed: a ratio of steps is above the threshold, and the target reached in every seed."""
+
+    def judge(found: Estimate) -> str:
+        if found.missing:
+            return FAILS if found.missing == found.n else INCONCLUSIVE
+        return within(threshold, inf)(found)
+
+    return judge
+
+
+# --- quantities -----------------------------------------------------------------------------------
+
+
+def speed_up(fast: str, threshold: float, why: str = "", slow: str = "baseline") -> Part:
+    """Claimed: `slow` takes more than `threshold` times the steps of `fast`; `why` that many."""
+
+    def judge_where_trained(found: Estimate) -> str:
+        return reached(threshold)(found) if found.n else INCONCLUSIVE
+
+    def of(found: Curves) -> Estimate:
+        if statistics.best(found, "baseline").min() < UNTRAINED:
+            return estimate([])
+        return estimate(statistics.speed_up(found, fast, slow), ratio=True)
+
+    arms = tuple(dict.fromkeys(("baseline", slow, fast)))
+    what = f"speed-up of {fast} over {slow}"
+    return Part(what, arms, of, f"above {threshold:g}{why}", judge_where_trained)
+
+
+def gain(arm: str, over: str) -> Part:
+    """Claimed: the best accuracy of `arm` is above that of `over`."""
+
+    def of(found: Curves) -> Estimate:
+        return estimate(statistics.best(found, arm) - statistics.best(found, over))
+
+    return Part(f"best({arm}) − best({over})", (arm, over), of, "above 0", within(0, inf))
+
+
+def best(arm: str, rule: str, low: float = -inf, high: float = inf) -> Part:
+    """Claimed: the best accuracy of `arm` lies between low and high."""
+
+    def of(found: Curves) -> Estimate:
+        return estimate(statistics.best(found, arm))
+
+    return Part(f"best({arm})", (arm,), of, rule, within(low, high))
+
+
+def lost(arm: str, rule: str = "every seed") -> Part:
+    """Claimed: every run of `arm` overflowed or stayed at chance. The interval is the exact one."""
+
+    def of(found: Curves) -> Estimate:
+        runs = found[arm].values()
+        count = sum(run.diverged_at < inf or run.best() < UNTRAINED for run in runs)
+        return statistics.share(count, len(runs))
+
+    what = f"share of {arm} that overflowed or stayed at chance"
+    return Part(what, (arm,), of, rule, in_every_seed)
+
+
+def gap_at(millions: int, arm: str, other: str, rule: str, low: float, high: float) -> Part:
+    """Claimed: accuracy(arm) - accuracy(other), early in the run, lies between low and high.
+
+    Read at millions/31 of the baseline's steps: the paper's step, its 31 M being our whole run.
+    """
+
+    def of(found: Curves) -> Estimate:
+        steps = {s: run.planned * millions / 31 for s, run in found["baseline"].items()}
+        return estimate(found[arm][s].at(step) - found[other][s].at(step)
+                        for s, step in steps.items())  # fmt: skip
+
+    what = f"accuracy({arm}) − accuracy({other}) at {millions}/31 of the run"
+    return Part(what, ("baseline", arm, other), of, rule, within(low, high))
+
+
+RULES: dict[str, tuple[Part, ...]] = {
+    "C8": (speed_up("bn_baseline", 2), gain("bn_baseline", "baseline")),  # "less than half"
+    "C9": (speed_up("bn_x5", 7, ", half of the paper's 14"), gain("bn_x5", "baseline")),
+    "C10": (
+        gain("bn_x30", "bn_x5"),
+        gain("bn_x30", "baseline"),
+        speed_up("bn_x5", 1, slow="bn_x30"),
+    ),
+    "C11": (lost("baseline_x5"), lost("baseline_x30", rule="")),
+    "C12": (
+        best("baseline_sigmoid", f"below {UNTRAINED}", high=UNTRAINED),
+        best("bn_x5_sigmoid", "above 0.3", low=0.3),
+    ),
+    "C13": (
+        gain("bn_x5", "bn_x5_sigmoid"),
+        gap_at(1, "bn_x5_sigmoid", "bn_baseline", "below 0", -inf, 0),
+        gap_at(4, "bn_x5_sigmoid", "bn_baseline", "within ±0.02", -0.02, 0.02),
+    ),
+}
+
+
+def ledger() -> list[Claim]:
+    """Every claim: the paper's words (paper.yaml) with the rule that judges it (above)."""
+    said = paper.values()["claims"]
+    return [Claim(id, **said[id], measure=parts) for id, parts in RULES.items()]

@@ -1,0 +1,49 @@
+"""What tests share: a small generated data set, small runs, and where real data are."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from batchnorm.config import Data, Model, Optim, Run
+from batchnorm.data import DataSet, Split
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+
+def real_data_root() -> Path:
+    """Where CIFAR-10 is, from BATCHNORM_DATA; skips the test where it is not."""
+    root = os.environ.get("BATCHNORM_DATA")
+    if not root or not (Path(root) / "cifar-10-batches-py").is_dir():
+        pytest.skip("no real data: set BATCHNORM_DATA to a folder that has cifar-10-batches-py")
+    return Path(root)
+
+
+def small_run(**changes) -> Run:
+    """A run of a few steps; keys such as model__norm="batch" change it."""
+    parts = {
+        "data": Data(name="cifar10", train_images=96, test_images=40, augment=True, batch_size=16),
+        "model": Model(name="convnet", width=4, depth=4, dropout=0.2),
+        "optim": Optim(lr=0.02, momentum=0.9, weight_decay=5e-4, epochs=3, final_lr=0.3),
+    }
+    flat = {"experiment": "test", "arm": "a", "seed": 0, "scale": "smoke", "precision": "float32"}
+    flat |= {"evaluations": 4}
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        if name:
+            setattr(parts[group], name, value)
+        else:
+            flat[key] = value
+    return Run(**flat, **parts)
+
+
+@pytest.fixture(scope="session")
+def small_data() -> DataSet:
+    generator = torch.Generator().manual_seed(7)
+    splits = []
+    for n in (96, 40):
+        labels = torch.randint(10, (n,), generator=generator)
+        noise = torch.randint(0, 120, (n, 32, 32, 3), generator=generator)
+        splits.append(Split((noise + 13 * labels[:, None, None, None]).to(torch.uint8), labels))
+    return DataSet(splits[0], splits[1], classes=10, checksum="test")

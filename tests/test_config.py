@@ -1,0 +1,160 @@
+"""From a command line to runs: what is merged, what is declared, what is refused and how."""
+
+import pytest
+
+from batchnorm import config
+from batchnorm.config import ConfigError
+from batchnorm.data import DataError
+from batchnorm.experiment import plan
+from conftest import real_data_root
+
+EXPERIMENT = "experiment=cifar10_learning_rate"
+SMOKE = [EXPERIMENT, "scale=smoke", "stand_in=always"]
+
+
+def planned(*overrides: str):
+    return plan([*SMOKE, "output=/nonexistent", *overrides])
+
+
+def test_an_experiment_expands_to_arms_times_seeds():
+    runs = planned().runs
+    arms = [
+        "baseline",
+        "baseline_x5",
+        "baseline_x30",
+        "baseline_sigmoid",
+        "bn_baseline",
+        "bn_x5",
+        "bn_x30",
+        "bn_x5_sigmoid",
+    ]
+    assert [(run.arm, run.seed) for run in runs] == [(arm, seed) for arm in arms for seed in (0, 1)]
+
+
+def changed(arm: str) -> dict:
+    from batchnorm.record import flatten
+
+    base, other = (planned(f"arm={a}", "seed=0").runs[0].config() for a in ("baseline", arm))
+    base, other = dict(flatten(base)), dict(flatten(other))
+    return {key: other[key] for key in base if base[key] != other[key] and key != "arm"}
+
+
+def test_arms_differ_in_what_they_declare_and_in_nothing_else():
+    accelerated = {
+        "model.norm": "batch",
+        "model.dropout": 0.0,
+        "optim.weight_decay_multiplier": 0.2,
+        "optim.decay_speed": 6.0,
+    }
+    assert changed("baseline") == {}
+    assert changed("baseline_x5") == {"optim.lr_multiplier": 5.0}
+    assert changed("baseline_x30") == {"optim.lr_multiplier": 30.0}
+    assert changed("baseline_sigmoid") == {"model.activation": "sigmoid"}
+    assert changed("bn_baseline") == {"model.norm": "batch"}
+    assert changed("bn_x5") == {**accelerated, "optim.lr_multiplier": 5.0}
+    assert changed("bn_x30") == {**accelerated, "optim.lr_multiplier": 30.0}
+    assert changed("bn_x5_sigmoid") == {**changed("bn_x5"), "model.activation": "sigmoid"}
+
+
+def test_the_command_line_has_the_last_word():
+    run = planned("arm=bn_x5", "seed=7", "optim.lr_multiplier=2", "optim.epochs=9").runs[0]
+    assert (run.optim.lr_multiplier, run.optim.epochs, run.seed) == (2.0, 9.0, 7)
+    assert run.model.norm == "batch"
+
+
+def test_scales_say_how_much():
+    quick, full = (
+        plan([EXPERIMENT, f"scale={s}", "stand_in=always", "output=/x"]).runs
+        for s in ("quick", "full")
+    )
+    assert {run.seed for run in quick} == {0, 1, 2}
+    assert {run.seed for run in full} == {0, 1, 2, 3, 4}
+    assert full[0].optim.epochs > quick[0].optim.epochs
+
+
+def test_declared_runs_and_runs_of_ones_own_are_kept_apart():
+    assert planned().root.as_posix() == "/nonexistent/stand-in"
+    own = planned("optim.lr=0.5", "model.width=3").root
+    assert own.as_posix() == "/nonexistent/stand-in/scratch/model.width=3,optim.lr=0.5"
+    same = planned("optim.momentum=0.9", "arm=bn_x5", "seed=0", "device=cpu", "wandb=disabled")
+    assert same.root == planned().root, "said, but what the file says too"
+
+
+def test_real_data_have_the_root_to_themselves():
+    real = [EXPERIMENT, "scale=smoke", "stand_in=never", f"data_root={real_data_root()}"]
+    assert plan([*real, "output=/x"]).root.as_posix() == "/x"
+    with pytest.raises(DataError, match="is not in /dev/null/nowhere"):
+        plan([*real[:3], "data_root=/dev/null/nowhere", "output=/x"])
+
+
+REFUSED = {
+    "optim.lrr=1": ["optim.lrr", "no such key", "lr_multiplier"],
+    "lr=1": ["lr", "no such key", "optim"],
+    "optim.lr=fast": ["optim.lr", "fast", "Float"],
+    "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
+    "optim.lr_multiplier=-1": ["optim.lr_multiplier=-1", "above 0"],
+    "optim.lr=nan": ["optim.lr=nan", "0 or above"],
+    "data.batch_size=1": ["data.batch_size=1", "2 or more", "norm=batch"],
+    "data.batch_size=0": ["data.batch_size=0", "from 1"],
+    "data.batch_size=100000": ["data.batch_size=100000", "at most", "train_images"],
+    "seeds=[]": ["seeds=[]", "at least one"],
+    "seeds=[1,1]": ["seeds=[1, 1]", "different"],
+    "seed=-1": ["seed=-1", "from 0"],
+    "seed=x": ["seed", "x", "Integer"],
+    "arm=bn_x7": ["arm=bn_x7", "one of", "bn_x30"],
+    "scale=huge": ["scale=huge", "smoke, quick, full"],
+    "experiment=nothing": ["experiment=nothing", "one of", "cifar10_learning_rate"],
+    "model=nothing": ["model=nothing", "one of", "convnet"],
+    "model.norm=bach": ["model.norm=bach", "one of", "batch"],
+    "model.activation=tanh": ["model.activation=tanh", "relu, sigmoid"],
+    "model.init=warm": ["model.init=warm", "he, glorot, gaussian"],
+    "model.name=other": ["model.name=other", "convnet"],
+    "model.depth=3": ["model.depth=3", "from 4"],
+    "model.width=0": ["model.width=0", "from 1"],
+    "model.dropout=1": ["model.dropout=1", "below 1"],
+    "model.init_scale=0": ["model.init_scale=0", "above 0"],
+    "optim.momentum=1": ["optim.momentum=1", "below 1"],
+    "optim.weight_decay=-1": ["optim.weight_decay=-1", "0 or above"],
+    "optim.epochs=0": ["optim.epochs=0", "above 0"],
+    "optim.final_lr=2": ["optim.final_lr=2", "at most 1"],
+    "evaluations=0": ["evaluations=0", "from 1"],
+    "precision=float16": ["precision=float16", "bfloat16"],
+    "data.name=cifar11": ["data.name=cifar11", "cifar10"],
+    "data.holdout=-1": ["data.holdout=-1", "from 0"],
+    "data.holdout=50000": ["data.holdout=50000", "train_images"],
+    "data.test_images=20000": ["data.test_images=20000", "at most 10000"],
+    "wandb=sometimes": ["wandb=sometimes", "offline"],
+    "stand_in=maybe": ["stand_in=maybe", "never"],
+    "device=tpu9": ["device=tpu9", "cpu"],
+    "threads=0": ["threads=0", "from 1"],
+    "arms.mine.optim.lrr=1": ["lrr", "no such key"],
+    "arms.mine=[1]": ["arms.mine", "must be"],
+    "optim.lr=[": ["optim.lr=["],
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_what_cannot_be_run_is_refused_in_one_line(override):
+    if override.startswith("arms."):
+        override = "+" + override
+    with pytest.raises((ConfigError, DataError)) as refused:
+        planned(*[o for o in SMOKE if o.split("=")[0] != override.split("=")[0]], override)
+    message = str(refused.value)
+    assert "\n" not in message
+    for part in REFUSED[override.removeprefix("+")]:
+        assert part in message, message
+
+
+def test_a_typo_in_the_last_arm_is_found_before_the_first_trains():
+    with pytest.raises(ConfigError, match=r"model.nrom: no such key.*bn_late"):
+        planned("+arms.bn_late.model.nrom=batch")
+
+
+def test_every_experiment_file_expands_at_every_scale():
+    for path in (config.CONFIGS / "experiment").glob("*.yaml"):
+        for scale in ("smoke", "quick", "full"):
+            made = plan(
+                [f"experiment={path.stem}", f"scale={scale}", "stand_in=always", "output=/x"]
+            )
+            assert made.cfg.name == path.stem
+            assert made.runs

@@ -1,0 +1,204 @@
+"""The layer against the paper's algebra, against autograd, and against torch's fused kernel."""
+
+import pytest
+import torch
+from torch import nn
+
+from batchnorm.layers import NORMS, BatchNorm, fold, folded, gather_population_statistics
+
+SHAPES = {
+    "activations": (5, (12, 5)),
+    "feature maps": (3, (4, 3, 6, 5)),
+    "activations of maps": ((3, 4, 2), (6, 3, 4, 2)),
+}
+
+
+def layer_and_input(name: str, dtype=torch.float64) -> tuple[BatchNorm, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    features, shape = SHAPES[name]
+    layer = BatchNorm(features).to(dtype)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) + 1)
+        layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator))
+    x = 3 * torch.randn(shape, generator=generator, dtype=dtype) + 2
+    return layer, x.requires_grad_()
+
+
+def by_definition(layer: BatchNorm, x: torch.Tensor) -> torch.Tensor:
+    """Algorithm 1 in elementary operations, for autograd to differentiate."""
+    over = (0, 2, 3) if len(layer.features) == 1 and x.dim() == 4 else (0,)
+    shape = [1, -1, 1, 1] if len(over) == 3 else [1, *layer.features]
+    mu = x.mean(over, keepdim=True)
+    var = (x - mu).pow(2).mean(over, keepdim=True)
+    xhat = (x - mu) / (var + layer.eps).sqrt()
+    return layer.weight.view(shape) * xhat + layer.bias.view(shape)
+
+
+def gradients(y: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape).sin()
+    return list(torch.autograd.grad((weights * y).sum() + (y**3).sum() / 10, inputs))
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_six_gradients_equal_autograds_and_finite_differences(name):
+    layer, x = layer_and_input(name)
+    explicit = gradients(layer(x), x, layer.weight, layer.bias)
+    autograd = gradients(by_definition(layer, x), x, layer.weight, layer.bias)
+    for ours, theirs in zip(explicit, autograd, strict=True):
+        assert relative(ours, theirs) < 1e-9
+    numeric = torch.zeros_like(x)
+    with torch.no_grad():
+        weights = torch.linspace(-1, 2, x.numel(), dtype=x.dtype).view(x.shape).sin()
+
+        def value(z: torch.Tensor) -> torch.Tensor:
+            y = layer(z)
+            return (weights * y).sum() + (y**3).sum() / 10
+
+        for i in range(x.numel()):
+            step = torch.zeros_like(x).view(-1)
+            step[i] = 1e-5
+            step = step.view(x.shape)
+            numeric.view(-1)[i] = (value(x + step) - value(x - step)) / 2e-5
+    assert relative(explicit[0], numeric) < 1e-6
+
+
+def test_the_input_gradient_sees_no_shift_and_no_scale():
+    layer, x = layer_and_input("activations")
+    layer.eps = 1e-12
+    (dx,) = gradients(layer(x), x)
+    xhat = (x - x.mean(0)) / x.std(0, correction=0)
+    assert dx.sum(0).abs().max() < 1e-9
+    assert (dx * xhat).sum(0).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("activations", nn.BatchNorm1d), ("feature maps", nn.BatchNorm2d)]
+)
+def test_the_fused_kernel_does_the_same(name, theirs, mode):
+    layer, x = layer_and_input(name)
+    fused = theirs(layer.features[0]).double()
+    fused.load_state_dict(layer.state_dict())
+    for scale in (1.0, 2.0, 0.5):  # three batches, for the running statistics
+        layer(x * scale)
+        fused(x * scale)
+    getattr(layer, mode)()
+    getattr(fused, mode)()
+    torch.testing.assert_close(layer(x), fused(x), rtol=1e-10, atol=1e-10)
+    ours = gradients(layer(x), x, layer.weight, layer.bias)
+    fuseds = gradients(fused(x), x, fused.weight, fused.bias)
+    torch.testing.assert_close(ours, fuseds, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(dict(layer.named_buffers()), dict(fused.named_buffers()))
+
+
+@pytest.mark.parametrize("a", [0.1, 10.0, -3.0])
+def test_the_scale_of_the_weights_does_not_matter(a):
+    """Section 3.3: BN((aW)u) = BN(Wu), the same Jacobian, and 1/a of the weight gradient. A
+    negative a also turns the sign of the output, which the test undoes."""
+    generator = torch.Generator().manual_seed(1)
+    u = torch.randn(20, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    layer = BatchNorm(5, eps=0).double()
+    aw = (a * w).detach().requires_grad_()
+    sign = 1 if a > 0 else -1
+    y, scaled = layer(u @ w.T), sign * layer(u @ aw.T)
+    torch.testing.assert_close(y, scaled, rtol=1e-10, atol=1e-10)
+    du, dw = gradients(y, u, w)
+    du_scaled, dw_scaled = gradients(scaled, u, aw)
+    torch.testing.assert_close(du, du_scaled, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(dw / a, dw_scaled, rtol=1e-8, atol=1e-9)
+    assert (dw * w).sum(1).abs().max() < 1e-9  # so that ||W|| can only grow
+
+
+def test_a_batch_of_one_value_is_refused():
+    with pytest.raises(ValueError, match="more than one value"):
+        BatchNorm(3)(torch.zeros(1, 3))
+    BatchNorm(3)(torch.zeros(1, 3, 2, 2))  # four values per map
+
+
+@pytest.fixture(params=["batch", "batch_reference"])
+def network(request) -> nn.Sequential:
+    torch.manual_seed(3)
+    norm = NORMS[request.param]
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False),
+        norm(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, padding=1, stride=2),
+        norm(4),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 10),
+    )
+
+
+def test_population_statistics_are_means_over_batches(network):
+    batches = [torch.randn(8, 3, 5, 5) * (1 + i) + i for i in range(4)]
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    network.train()
+    gather_population_statistics(network, batches)
+    outputs = [network[0](batch) for batch in batches]
+    expected = torch.stack([y.mean((0, 2, 3)) for y in outputs]).mean(0)
+    torch.testing.assert_close(network[1].running_mean, expected, rtol=1e-4, atol=1e-5)
+    variances = [y.var((0, 2, 3), correction=1) for y in outputs]  # m' / (m' - 1), m' = 8 * 5 * 5
+    torch.testing.assert_close(
+        network[1].running_var, torch.stack(variances).mean(0), rtol=1e-4, atol=1e-5
+    )
+    assert all(module.training for module in network.modules())
+    assert network[1].momentum == 0.1
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_population_statistics_of_the_second_layer_see_batch_statistics_and_no_dropout(network):
+    batches = [torch.randn(8, 3, 5, 5) * (1 + i) + i for i in range(4)]
+    gather_population_statistics(network, batches)
+    first = BatchNorm(6)
+    means = [network[3](torch.relu(first(network[0](b)))).mean((0, 2, 3)) for b in batches]
+    expected = torch.stack(means).mean(0)
+    torch.testing.assert_close(network[4].running_mean, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_inference_does_not_depend_on_the_other_images_of_a_batch(network):
+    gather_population_statistics(network, [torch.randn(8, 3, 5, 5) for _ in range(4)])
+    network = network.double().eval()
+    images = torch.randn(16, 3, 5, 5, dtype=torch.float64)
+    others = images.clone()
+    others[1:] = 100 * torch.randn(15, 3, 5, 5, dtype=torch.float64)
+    assert torch.equal(network(images)[0], network(others)[0])
+    network.train()
+    assert not torch.allclose(network(images)[0], network(others)[0])
+
+
+def test_folding_changes_nothing(network):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    gather_population_statistics(network, [torch.randn(8, 3, 5, 5) for _ in range(4)])
+    network.eval()
+    images = torch.randn(32, 3, 5, 5)
+    short = folded(network)
+    assert not any(isinstance(m, BatchNorm | nn.BatchNorm2d) for m in short.modules())
+    assert (short(images) - network(images)).abs().max() < 1e-5
+    assert isinstance(network[1], BatchNorm | nn.BatchNorm2d), "the original is left alone"
+
+
+def test_folding_into_a_linear_layer():
+    layer, norm = nn.Linear(6, 5).double(), BatchNorm(5).double()
+    norm(torch.randn(30, 5, dtype=torch.float64) * 3 + 1)
+    norm.eval()
+    u = torch.randn(9, 6, dtype=torch.float64)
+    torch.testing.assert_close(fold(layer, norm)(u), norm(layer(u)), rtol=1e-12, atol=1e-12)
+
+
+def test_what_cannot_be_folded_is_refused():
+    with pytest.raises(ValueError, match="cannot be folded"):
+        fold(nn.Conv2d(3, 3, 1), BatchNorm((3, 4, 4)))
+    with pytest.raises(ValueError, match="cannot be folded"):
+        fold(nn.Linear(3, 3), nn.Identity())

@@ -1,0 +1,157 @@
+"""Files from records: the same bytes every time, marked, compared, and checked."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchnorm.report import build, statistics, tables
+from batchnorm.report.statistics import Estimate, estimate, repeat_interval
+from planted import ALIKE, plant
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch, capsys):
+    """scripts/report.py in an empty directory: arguments -> exit status, stdout, stderr."""
+    main = runpy.run_path(str(SCRIPT))["main"]
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: (main(list(arguments)), *capsys.readouterr())
+
+
+def test_the_same_records_give_the_same_bytes_in_the_expected_places(tmp_path, monkeypatch):
+    plant(tmp_path)
+    written = build.build(tmp_path)
+    first = {path: path.read_bytes() for path in written}
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    assert build.render(tmp_path) == first
+    names = {str(path.relative_to(tmp_path)) for path in written}
+    drawn = {f"figures/quick/cifar10_learning_rate.{kind}" for kind in ("svg", "png", "csv")}
+    assert names == drawn | {
+        "tables/quick/cifar10_learning_rate.md",
+        "tables/quick/cifar10_learning_rate.csv",
+        "claims.md",
+        "claims.json",
+    }
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+def test_every_experiment_is_drawn_at_its_scale(tmp_path):
+    plant(tmp_path, scale="full")
+    plant(tmp_path, experiment="cifar10_precision", precision="float32", scale="full")
+    plant(tmp_path, experiment="cifar10_tune", holdout=5000)
+    plant(tmp_path, experiment="of_my_own")
+    names = {str(path.relative_to(tmp_path)) for path in build.render(tmp_path)}
+    assert {"figures/full/cifar10_precision.svg", "figures/quick/cifar10_tune.svg"} <= names
+    assert not any("of_my_own" in name for name in names)
+
+
+def test_stand_in_data_are_in_every_name_and_text(tmp_path):
+    plant(tmp_path, stand_in=True)
+    for path, content in build.render(tmp_path, tmp_path).items():
+        assert path.name.startswith("STAND-IN-")
+        if path.suffix in (".md", ".txt"):
+            assert b"STAND-IN DATA" in content
+
+
+def test_the_table_holds_the_papers_columns_beside_ours(tmp_path):
+    plant(tmp_path, noise=0)
+    plant(tmp_path, {"bn_baseline": [(0, 0.1), (1, 0.3)]}, seeds=1)
+    numbers = tables.learning_rate(statistics.load(tmp_path)).set_index("arm")
+    row = numbers.loc["bn_x5"]
+    assert row["steps"] == pytest.approx(169.23, abs=0.01)
+    assert row["speed_up"] == pytest.approx(3100 / 169.23, abs=0.01)
+    assert row["lr"] == pytest.approx(0.1)
+    assert (row["paper_model"], row["paper_steps"]) == ("BN-x5", 2.1)
+    assert row["paper_speed_up"] == pytest.approx(31 / 2.1)
+    assert numbers.loc["baseline_x30", "diverged"] == 3
+    text = tables.markdown(numbers.reset_index())
+    assert "(2 of 3 seeds)" in text
+    assert "never (0 of 3 seeds)" in text
+
+
+def test_yours_agree_or_differ():
+    seeds = [0.60, 0.61, 0.62]
+    near = repeat_interval(seeds, 3)
+    assert tables.agreement(estimate(seeds), near) == "agrees"
+    assert tables.agreement(estimate([0.7] * 3), near) == "differs"
+    assert tables.agreement(estimate(seeds), repeat_interval([0.6], 3)) == "no reference"
+    nan = float("nan")
+    never = Estimate(nan, nan, nan, 3, missing=3)
+    assert tables.agreement(never, never) == "agrees"
+    assert tables.agreement(never, near) == tables.agreement(estimate(seeds), never) == "differs"
+    exact = repeat_interval([0.1] * 3, 3)  # at chance: an interval without width
+    assert tables.agreement(estimate([0.1, 0.1003]), exact, tables.SAME) == "agrees"
+
+
+def test_the_comparison_fits_a_terminal(tmp_path):
+    plant(tmp_path / "yours", {**ALIKE, "bn_x30": [(0, 0.1), (1, 0.65)]})
+    plant(tmp_path / "reference")
+    text = tables.comparison(
+        statistics.load(tmp_path / "yours"), statistics.load(tmp_path / "reference")
+    )
+    assert max(map(len, text.splitlines())) <= 100
+    assert "agrees" in text
+    assert text.count("differs") == 2  # bn_x30: its accuracy and its speed-up
+
+
+def test_a_section_is_replaced_between_its_markers():
+    text = "a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n"
+    new = build.replace_section(text, "results", "new\n")
+    assert new == text.replace("old", "new")
+    assert build.replace_section(new, "results", "new\n") == new
+    for wrong in ("nothing", "<!-- results:end --><!-- results:begin -->", text + text):
+        with pytest.raises(build.ReportError, match="results:begin"):
+            build.replace_section(wrong, "results", "new")
+
+
+def test_the_script_writes_compares_and_checks(tmp_path, report):
+    plant(tmp_path / "results", noise=0.01)
+    plant(tmp_path / "outputs")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    check = ("--check", "--readme", "README.md")
+    assert report(*check)[0] == 1
+    assert report("--readme", "README.md")[0] == 0
+    assert "| bn_x5 |" in readme.read_text()
+    assert "| C8 |" in readme.read_text()
+    assert report(*check) == (0, "", "")
+    readme.write_text(readme.read_text().replace("bn_x5", "bn_x6"))
+    status, _, said = report(*check)
+    assert (status, len(said.splitlines())) == (1, 1)
+    assert "bn_x6" in readme.read_text()  # a check writes nothing
+    status, said, _ = report("--root", "outputs", "--compare")
+    assert status == 0
+    assert "agrees" in said
+    assert "outputs/claims.md" in said
+
+
+def test_the_script_says_what_is_wrong_in_one_line(tmp_path, report):
+    expected = "no records under outputs/records: run make reproduce-cifar first\n"
+    assert report("--root", "outputs") == (1, "", expected)
+    broken = tmp_path / "outputs/records/quick/cifar10_learning_rate/baseline-0.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    status, _, said = report("--root", "outputs")
+    assert status == 1
+    assert "baseline-0.json" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_the_script_ends_with_the_stand_in_line(tmp_path, report):
+    plant(tmp_path / "outputs" / "stand-in", stand_in=True)
+    status, said, _ = report("--root", "outputs", "--compare")
+    assert status == 0
+    assert said.splitlines()[-1].startswith("STAND-IN DATA")
+
+
+def test_the_report_needs_neither_torch_nor_hydra():
+    code = "import sys, batchnorm.report.build; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert not modules & {"torch", "hydra", "omegaconf", "wandb"}
+    ours = {m for m in modules if m.startswith("batchnorm.") and "report" not in m}
+    assert ours == {"batchnorm.record"}

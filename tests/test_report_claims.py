@@ -1,0 +1,119 @@
+"""Planted effects give the verdicts that the rules promise."""
+
+import json
+
+import pytest
+
+from batchnorm.report import claims, statistics, verdicts
+from planted import ALIKE, plant
+
+LEDGER = {claim.id: claim for claim in claims.ledger()}
+LINE = {v: [(0, 0.1), (1, v)] for v in (0.2, 0.4, 0.6, 0.7)}
+NEVER = {**ALIKE, "bn_baseline": LINE[0.4], "bn_x5": LINE[0.4], "bn_x30": LINE[0.4]}
+SIGMOID = [(0, 0.10), (1 / 31, 0.45), (4 / 31, 0.55), (1, 0.68)]
+
+
+def verdict(root, claim):
+    return verdicts.judge(LEDGER[claim], statistics.load(root))
+
+
+@pytest.mark.parametrize("claim", LEDGER)
+def test_holds_when_all_is_as_the_paper_says(tmp_path, claim):
+    plant(tmp_path)
+    row = verdict(tmp_path, claim)
+    assert (row["verdict"], row["scale"], row["n"]) == ("holds", "quick", 3)
+    assert {part["verdict"] for part in row["parts"]} <= {"holds", ""}
+    assert row["records"]
+    assert all((tmp_path / path).is_file() for path in row["records"])
+    assert any("32x32" in words for words in row["deviations"])
+
+
+@pytest.mark.parametrize(
+    ("claim", "effects"),
+    [
+        ("C8", NEVER),  # no seed reaches the baseline's best
+        ("C8", {**ALIKE, "bn_baseline": LINE[0.7]}),  # higher, but not twice as fast
+        ("C9", {**ALIKE, "bn_x5": ALIKE["bn_baseline"]}),
+        ("C10", {**ALIKE, "bn_x30": ALIKE["bn_x5"], "bn_x5": ALIKE["bn_x30"]}),
+        ("C11", {**ALIKE, "baseline_x5": LINE[0.4]}),
+        ("C12", {**ALIKE, "baseline_sigmoid": LINE[0.4]}),
+        ("C12", {**ALIKE, "bn_x5_sigmoid": LINE[0.2]}),
+        ("C13", {**ALIKE, "bn_x5_sigmoid": SIGMOID}),  # ahead at 1/31
+        ("C13", {**ALIKE, "bn_x5_sigmoid": [(0, 0.1), (1 / 31, 0.3), (4 / 31, 0.5), (1, 0.68)]}),
+    ],
+)
+def test_fails_when_an_effect_is_the_other_way(tmp_path, claim, effects):
+    plant(tmp_path, effects)
+    assert verdict(tmp_path, claim)["verdict"] == "fails"
+
+
+@pytest.mark.parametrize("claim", ["C8", "C9", "C10", "C12", "C13"])
+def test_inconclusive_when_seeds_scatter(tmp_path, claim):
+    for seed, factor in enumerate((0.3, 1.0, 1.6)):
+        effects = {
+            arm: [(x, 0.1 + (y - 0.1) * factor) for x, y in effect]
+            if arm in ("bn_baseline", "bn_x5", "bn_x5_sigmoid")
+            else effect
+            for arm, effect in ALIKE.items()
+            if not isinstance(effect, int)
+        }
+        plant(tmp_path / str(seed), effects)
+        for path in (tmp_path / str(seed)).rglob(f"*-{seed}.json"):
+            target = tmp_path / path.relative_to(tmp_path / str(seed))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    assert verdict(tmp_path, claim)["verdict"] == "inconclusive"
+
+
+def test_inconclusive_when_only_some_seeds_overflow(tmp_path):
+    plant(tmp_path, {"baseline_x5": LINE[0.4]})
+    plant(tmp_path, {"baseline_x5": 40}, seeds=2)
+    row = verdict(tmp_path, "C11")
+    assert row["verdict"] == "inconclusive"
+    assert row["parts"][0]["value"] == pytest.approx(2 / 3)
+
+
+def test_inconclusive_when_the_baseline_did_not_learn(tmp_path):
+    plant(tmp_path, {**ALIKE, "baseline": [(0, 0.1), (1, 0.1)]})
+    assert verdict(tmp_path, "C8")["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize("claim", LEDGER)
+def test_not_run_with_too_few_seeds_in_common(tmp_path, claim):
+    plant(tmp_path, seeds=2)
+    row = verdict(tmp_path, claim)
+    assert row["verdict"] == "not run"
+    assert "needs 3 seeds" in row["reason"]
+
+
+def test_scales_are_never_mixed_and_smoke_never_counts(tmp_path):
+    plant(tmp_path, {"baseline": ALIKE["baseline"]}, scale="quick")
+    plant(tmp_path, {"bn_baseline": ALIKE["bn_baseline"]}, scale="full")
+    plant(tmp_path, scale="smoke")
+    assert verdict(tmp_path, "C8")["verdict"] == "not run"
+
+
+def test_full_scale_goes_before_quick(tmp_path):
+    plant(tmp_path, NEVER, scale="quick")
+    plant(tmp_path, scale="full", seeds=5)
+    row = verdict(tmp_path, "C8")
+    assert (row["verdict"], row["scale"], row["n"]) == ("holds", "full", 5)
+
+
+def test_no_claim_is_judged_on_stand_in_data(tmp_path):
+    plant(tmp_path, stand_in=True)
+    for claim in LEDGER:
+        row = verdict(tmp_path, claim)
+        assert row["verdict"] == "not run"
+        assert "STAND-IN DATA" in row["reason"]
+
+
+def test_the_ledger_keeps_what_fails_and_says_its_scale(tmp_path):
+    plant(tmp_path, NEVER)
+    table = statistics.load(tmp_path)
+    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    json.dumps(rows, allow_nan=False)
+    text = verdicts.markdown(rows)
+    assert "## C8: fails (quick scale, n 3)" in text
+    assert claims.RULE in text
+    assert all(claim in text for claim in LEDGER)

@@ -1,0 +1,101 @@
+"""What the figures draw."""
+
+from itertools import pairwise
+
+import pytest
+
+from batchnorm.report import figures, look, paper, statistics, studies
+from planted import ALIKE, STEPS, plant
+
+
+def lines(figure):
+    return {line.get_label(): line for line in figure.axes[0].get_lines()}
+
+
+def words(figure):
+    texts = [text.get_text() for text in [*figure.texts, *figure.axes[0].texts, figure._suptitle]]
+    return " ".join(" ".join(texts).split())
+
+
+def test_a_line_per_arm_beside_the_papers(tmp_path):
+    plant(tmp_path)
+    drawn = lines(figures.learning_rate(statistics.load(tmp_path), paper.curves()))
+    for arm in ALIKE:
+        assert (arm in drawn) == (arm not in ("baseline_x5", "baseline_x30"))
+    published = drawn["paper: baseline"]
+    assert published.get_xdata()[-1] == pytest.approx(STEPS)  # 31 M steps: our whole run
+    assert published.get_color() == drawn["baseline"].get_color()
+    assert published.is_dashed()
+    styles = [(drawn[a].get_color(), drawn[a].get_marker()) for a in ALIKE if a in drawn]
+    assert len({c for c, _ in styles}) == len({m for _, m in styles}) == len(styles)
+
+
+def test_diamonds_stand_where_the_baselines_best_is_reached(tmp_path):
+    plant(tmp_path, noise=0)
+    drawn = lines(figures.learning_rate(statistics.load(tmp_path)))
+    diamond = drawn["match: bn_x5"]
+    expected = 3100 * (1 / 31 + (0.62 - 0.53) / (0.66 - 0.53) / 31)
+    assert diamond.get_xdata()[0] == pytest.approx(expected)
+    assert diamond.get_ydata()[0] == pytest.approx(0.62)
+    assert drawn["match: baseline"].get_xdata()[0] == STEPS
+    assert "match: baseline_sigmoid" not in drawn
+
+
+def test_overflows_are_marked_or_listed(tmp_path):
+    plant(tmp_path, {**ALIKE, "baseline_x5": 40})
+    plant(tmp_path, {"baseline_x5": [(0, 0.1), (1, 0.6)]}, seeds=1, overflow=1100)
+    figure = figures.learning_rate(statistics.load(tmp_path))
+    assert lines(figure)["overflow: baseline_x5"].get_xdata()[0] == 1100
+    assert "overflow: baseline_x30" not in lines(figure)
+    assert "baseline_x30: overflowed at step 12 (3 of 3 seeds)" in words(figure)
+    assert "baseline_x5: overflowed at step 40 to 1100 (3 of 3 seeds)" in words(figure)
+
+
+@pytest.mark.parametrize("arms", [["bn_x5"], ["baseline"], ["baseline_x30"]])
+def test_an_unfinished_experiment_can_be_drawn(tmp_path, arms):
+    plant(tmp_path, {arm: ALIKE[arm] for arm in arms}, seeds=1)
+    figure = figures.learning_rate(statistics.load(tmp_path), paper.curves())
+    assert look.render(figure, "png")
+
+
+def test_stand_in_data_are_named_on_every_figure(tmp_path):
+    plant(tmp_path, stand_in=True)
+    table = statistics.load(tmp_path)
+    for figure in (
+        figures.learning_rate(table),
+        studies.learning_rate_ladder(table),
+        studies.precision(table, table),
+    ):
+        assert "STAND-IN DATA" in figure._suptitle.get_text()
+
+
+def test_the_ladder_chooses_the_highest_mean(tmp_path):
+    tried = {0.01: [(0, 0.1), (1, 0.5)], 0.02: [(0, 0.1), (1, 0.6)], 0.1: 30}
+    for lr, effect in tried.items():
+        plant(tmp_path, {f"lr_{lr}": effect}, experiment="cifar10_tune", holdout=5000, lr=lr)
+    table = statistics.load(tmp_path)
+    points = studies.ladder_points(table)
+    assert set(points.loc[points["chosen"], "lr"]) == {0.02}
+    assert list(points.loc[points["lr"] == 0.1, "best"]) == [statistics.CHANCE] * 3
+    assert "chosen: 0.02 ★" in words(studies.learning_rate_ladder(table))
+
+
+def test_precision_differences_are_paired_points(tmp_path):
+    half = {arm: [(x, y + 0.01) for x, y in ALIKE[arm]] for arm in ("baseline", "bn_x5")}
+    half["bn_x5"] = [(x, y + 0.02) for x, y in half["bn_x5"]]
+    plant(tmp_path / "a", half, noise=0)
+    plant(tmp_path / "b", {arm: ALIKE[arm] for arm in half}, noise=0, precision="float32")
+    points = studies.precision_points(
+        statistics.load(tmp_path / "a"), statistics.load(tmp_path / "b")
+    )
+    means = points[points["seed"].isna()].set_index(["quantity", "arm"])["points"]
+    assert means["difference", "baseline"] == pytest.approx(1)
+    assert means["difference", "bn_x5"] == pytest.approx(3)
+    assert means["bias", "bn_x5"] == pytest.approx(2)
+
+
+def test_labels_are_spread_apart():
+    placed = look.spread([0.5, 0.51, 0.99, 1.0], 0.06, 0.99)
+    ordered = sorted(placed)
+    assert all(b - a >= 0.06 - 1e-9 for a, b in pairwise(ordered))
+    assert max(placed) <= 0.99

@@ -1,0 +1,136 @@
+"""Per-seed quantities, pairing and intervals."""
+
+import json
+from math import inf, isnan
+
+import numpy as np
+import pytest
+
+import planted
+from batchnorm.record import RecordError
+from batchnorm.report import statistics
+from batchnorm.report.statistics import CHANCE, Curve, estimate, repeat_interval
+from planted import plant
+
+
+def curve(steps, accuracy, diverged_at=inf):
+    return Curve(np.array(steps, float), np.array(accuracy, float), 100, diverged_at)
+
+
+def test_steps_to_interpolates_the_first_crossing():
+    run = curve([10, 20, 30, 40], [0.3, 0.5, 0.4, 0.9])
+    assert run.steps_to(0.4) == pytest.approx(15)
+    assert run.steps_to(0.5) == 20
+    assert run.steps_to(0.7) == pytest.approx(36)
+    assert run.steps_to(0.2) == pytest.approx(5)  # from chance at step 0
+    assert isnan(run.steps_to(0.95))
+    assert run.steps_to(0.1) == 0
+
+
+def test_accuracy_at_a_step():
+    run = curve([10, 20], [0.3, 0.5], diverged_at=25)
+    assert [run.at(step) for step in (0, 5, 15, 22, 25)] == pytest.approx(
+        [CHANCE, 0.2, 0.4, 0.5, CHANCE]
+    )
+
+
+def test_a_run_that_overflows_before_its_first_evaluation_is_at_chance(tmp_path):
+    plant(tmp_path, {"baseline": [(0, 0.1), (1, 0.6)], "baseline_x30": 12})
+    table = statistics.load(tmp_path)
+    found = statistics.curves(table)
+    assert (table["arm"] == "baseline_x30").sum() == 3
+    assert list(statistics.best(found, "baseline_x30")) == [CHANCE] * 3
+    assert statistics.steps_to_baseline(found, "baseline_x30").isna().all()
+    assert found["baseline_x30"][0].diverged_at == 12
+
+
+def test_a_run_that_overflows_later_keeps_its_best(tmp_path):
+    plant(tmp_path, {"baseline": [(0, 0.1), (1, 0.6)]}, overflow=1100, noise=0)
+    run = statistics.curves(statistics.load(tmp_path))["baseline"][0]
+    assert run.steps.max() == 1000
+    assert run.best() == pytest.approx(0.1 + 0.5 * 1000 / planted.STEPS)
+
+
+def test_pairs_are_by_seed_whatever_the_order_and_whoever_is_missing(tmp_path):
+    plant(tmp_path, noise=0.02)
+    (tmp_path / "records/quick/cifar10_learning_rate/bn_x5-1.json").unlink()
+    table = statistics.load(tmp_path)
+    shuffled = statistics.curves(table.sample(frac=1, random_state=0))
+    found = statistics.curves(table)
+    speed = statistics.speed_up(found, "bn_x5")
+    assert list(speed.index) == [0, 2]
+    assert speed.equals(statistics.speed_up(shuffled, "bn_x5"))
+    base, fast = found["baseline"][2], found["bn_x5"][2]
+    assert speed[2] == base.steps_to(base.best()) / fast.steps_to(base.best())
+
+
+def test_the_split_evaluated_on_is_the_accuracy(tmp_path):
+    plant(tmp_path, {"baseline": [(0, 0.1), (1, 0.6)]}, holdout=5000)
+    table = statistics.load(tmp_path)
+    assert table["accuracy"].equals(table["validation/accuracy"].rename("accuracy"))
+
+
+def test_a_broken_record_is_one_line_that_names_the_file(tmp_path):
+    plant(tmp_path, {"baseline": 12}, seeds=1)
+    path = next(tmp_path.rglob("*.json"))
+    found = json.loads(path.read_text())
+    del found["summary"]["steps"]
+    path.write_text(json.dumps(found))
+    with pytest.raises(RecordError, match=r"baseline-0.json: .*steps is missing"):
+        statistics.load(tmp_path)
+
+
+def test_too_few_or_missing_values_give_no_interval():
+    assert isnan(estimate([0.5]).low)
+    assert estimate([0.5]).value == 0.5
+    assert isnan(estimate([]).value)
+    partly = estimate([2.0, 8.0, np.nan], ratio=True)
+    assert (partly.value, partly.n, partly.missing) == (pytest.approx(4), 3, 1)
+    assert isnan(partly.low)
+
+
+def coverage(draw, n, mean, interval):
+    samples = draw(size=(1500, n))
+    return np.mean([low <= mean <= high for low, high in map(interval, samples)])
+
+
+def student(values):
+    found = estimate(values)
+    return found.low, found.high
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_intervals_cover_where_a_bootstrap_does_not(n):
+    rng = np.random.default_rng(n)
+
+    def bootstrap(values):
+        return np.percentile(rng.choice(values, (300, n)).mean(1), [2.5, 97.5])
+
+    assert coverage(rng.normal, n, 0, student) == pytest.approx(0.95, abs=0.02)
+    assert coverage(rng.normal, n, 0, bootstrap) < 0.87
+    # Honestly: values as skewed as an exponential's are covered less often than they should be.
+    assert 0.85 < coverage(rng.exponential, n, 1, student) < 0.93
+
+
+def test_ratios_are_covered_on_a_log_scale():
+    rng = np.random.default_rng(0)
+
+    def interval(values):
+        found = estimate(values, ratio=True)
+        return found.low, found.high
+
+    assert coverage(rng.lognormal, 3, 1, interval) == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_interval_of_a_share_is_the_exact_one():
+    assert statistics.share(3, 3).low == pytest.approx(0.025 ** (1 / 3))
+    assert (statistics.share(0, 3).low, statistics.share(3, 3).high) == (0, 1)
+    assert statistics.share(0, 3).high == pytest.approx(1 - 0.025 ** (1 / 3))
+
+
+def test_the_interval_of_a_repeat_covers_the_mean_of_new_seeds():
+    rng = np.random.default_rng(0)
+    old, new = rng.normal(size=(1500, 5)), rng.normal(size=(1500, 3)).mean(1)
+    found = [repeat_interval(values, 3) for values in old]
+    inside = [one.low <= mean <= one.high for one, mean in zip(found, new, strict=True)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)

@@ -1,0 +1,186 @@
+"""Training: what may not change a run, and what must."""
+
+import pytest
+import torch
+
+from batchnorm import checkpoint, models, optim
+from batchnorm import train as training
+from batchnorm.data import Batches, DataSet, Split
+from batchnorm.layers import BatchNorm
+from conftest import small_run
+
+CPU = torch.device("cpu")
+NORM = {"model__norm": "batch"}
+
+
+def trained(run, data, tmp_path, **options):
+    path = tmp_path / "run.ckpt"
+    return training.train(run, data, CPU, path, **options)
+
+
+def without_clock(record):
+    metrics = {key: values for key, values in record["metrics"].items() if key != "seconds"}
+    summary = {k: v for k, v in record["summary"].items() if "second" not in k}
+    return {**record, "metrics": metrics, "summary": summary}
+
+
+class Killed(BaseException):
+    """As sudden as a signal."""
+
+
+@pytest.mark.parametrize("changes", [{}, NORM, {"data__holdout": 10}])
+def test_a_run_killed_at_any_step_ends_as_one_that_was_not(
+    changes, small_data, tmp_path, monkeypatch
+):
+    run = small_run(**changes)
+    (tmp_path / "whole").mkdir()
+    whole = trained(run, small_data, tmp_path / "whole")
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)  # a checkpoint at every step
+    step = training.train_step
+    for last in (1, 4, 5, 11, 17):  # 18 steps in all
+
+        def killed_after(state, *rest, last=last):
+            if state.step == last:
+                raise Killed
+            return step(state, *rest)
+
+        monkeypatch.setattr(training, "train_step", killed_after)
+        with pytest.raises(Killed):
+            trained(run, small_data, tmp_path)
+    monkeypatch.setattr(training, "train_step", step)
+    assert without_clock(trained(run, small_data, tmp_path)) == without_clock(whole)
+
+
+def test_a_seed_repeats_and_another_seed_does_not(small_data, tmp_path):
+    records = [
+        trained(small_run(seed=s), small_data, tmp_path / n)
+        for s, n in ((0, "a"), (0, "b"), (1, "c"))
+    ]
+    first, again, other = (record["metrics"]["train/loss"] for record in records)
+    assert first == again
+    assert first != other
+
+
+def test_steps_at_rate_zero_change_no_weight(small_data):
+    run = small_run(optim__lr=0.0, **NORM)
+    state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+    before = [p.clone() for p in state.model.parameters()]
+    for _ in range(3):
+        training.train_step(state, run, batches, 18, "float32")
+    for old, new in zip(before, state.model.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_one_step_changes_every_parameter(small_data):
+    run = small_run(**NORM)
+    state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+    before = {name: p.clone() for name, p in state.model.named_parameters()}
+    training.train_step(state, run, batches, 18, "float32")
+    for name, parameter in state.model.named_parameters():
+        assert not torch.equal(before[name], parameter), name
+
+
+def test_evaluating_does_not_change_the_training(small_data, tmp_path):
+    """However often a run is evaluated, it ends in the same place."""
+    few = trained(small_run(evaluations=1, **NORM), small_data, tmp_path / "few")
+    many = trained(small_run(evaluations=9, **NORM), small_data, tmp_path / "many")
+    assert few["summary"]["test/loss"] == many["summary"]["test/loss"]
+    assert len(many["metrics"]["step"]) > len(few["metrics"]["step"]) == 1
+
+
+def test_overflow_ends_the_run_and_is_recorded_with_its_step(small_data, tmp_path):
+    run = small_run(optim__lr=1e18, optim__epochs=20.0)
+    record = trained(run, small_data, tmp_path)
+    assert record["summary"]["diverged"]
+    assert 1 < record["summary"]["diverged_at_step"] <= 25
+    assert record["summary"]["test/accuracy"] is None
+    steps = record["metrics"].get("step", [])
+    assert all(step < record["summary"]["diverged_at_step"] for step in steps)
+
+
+def test_the_first_loss_that_is_not_finite_is_found():
+    losses = [torch.tensor(x) for x in (1.0, 2.0, float("nan"), 3.0)]
+    assert training.first_not_finite(losses, step=40) == 39
+    assert training.first_not_finite(losses[:2], step=40) is None
+
+
+def test_evaluation_steps_end_at_the_last_and_are_denser_early():
+    steps = sorted(training.evaluation_steps(1000, 5))
+    assert steps == [40, 160, 360, 640, 1000]
+    assert training.evaluation_steps(1, 6) == {1}
+
+
+def test_the_rate_decays_exponentially_and_faster_where_told():
+    config = small_run(optim__lr_multiplier=5, optim__final_lr=0.1).optim
+    assert optim.rate(config, 0, 100) == pytest.approx(0.1)
+    assert optim.rate(config, 100, 100) == pytest.approx(0.01)
+    assert optim.rate(config, 50, 100) == pytest.approx(0.1 * 0.1**0.5)
+    fast = small_run(optim__decay_speed=6, optim__final_lr=0.1).optim
+    assert optim.rate(fast, 10, 60) == pytest.approx(0.02 * 0.1)
+
+
+def test_the_l2_penalty_falls_on_weights_alone():
+    run = small_run(optim__weight_decay_multiplier=0.2, **NORM)
+    model = models.build(run.model, 10, 0)
+    groups = optim.sgd(model, run.optim).param_groups
+    assert [group["weight_decay"] for group in groups] == pytest.approx([1e-4, 0.0])
+    assert all(p.dim() > 1 for p in groups[0]["params"])
+    assert all(p.dim() == 1 for p in groups[1]["params"])
+    together = sum(len(group["params"]) for group in groups)
+    assert together == len(list(model.parameters()))
+
+
+def test_one_step_is_the_step_of_the_definition(small_data):
+    """v = momentum v + (g + wd w), w = w - lr v, from equal weights, in float32."""
+    run = small_run(model__dropout=0.0)
+    state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+    weight = state.model[-1].weight
+    expected, velocity = weight.detach().clone(), 0
+    for step in range(3):
+        images, labels = batches.train(step)
+        loss = torch.nn.functional.cross_entropy(state.model(images), labels)
+        (gradient,) = torch.autograd.grad(loss, weight)
+        velocity = 0.9 * velocity + gradient + 5e-4 * expected
+        expected -= optim.rate(run.optim, step, 18) * velocity
+        training.train_step(state, run, batches, 18, "float32")
+        torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(small_data, tmp_path, capsys):
+    path = tmp_path / "run.ckpt"
+    old, new = small_run(), small_run(optim__lr=0.03)
+    state = training.start(old, 10, CPU)
+    state.step = 5
+    checkpoint.save(path, old, state)
+    fresh = training.start(new, 10, CPU)
+    checkpoint.restore(path, new, fresh)
+    assert fresh.step == 0
+    assert "optim.lr: 0.02 -> 0.03" in capsys.readouterr().out
+    path.write_bytes(b"not a checkpoint")
+    checkpoint.restore(path, old, fresh)
+    assert fresh.step == 0
+    assert "starts over" in capsys.readouterr().out
+
+
+def test_the_reference_layer_trains_the_same_network(small_data, tmp_path):
+    """Five steps with the paper's explicit gradients equal five with torch's fused kernel."""
+    losses = {}
+    for norm in ("batch", "batch_reference"):
+        run = small_run(model__norm=norm)
+        state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+        losses[norm] = [
+            float(training.train_step(state, run, batches, 18, "float32")) for _ in range(5)
+        ]
+        assert any(isinstance(m, BatchNorm) for m in state.model.modules()) == ("_" in norm)
+    assert losses["batch"] == pytest.approx(losses["batch_reference"], rel=1e-3)
+
+
+def test_it_learns(tmp_path):
+    """Ten classes of plain grey levels: easy, but not without learning."""
+    labels = torch.arange(10).repeat(30)
+    images = (25 * labels[:, None, None, None]).expand(300, 32, 32, 3).to(torch.uint8).contiguous()
+    data = DataSet(Split(images, labels), Split(images[:100], labels[:100]), 10, "test")
+    run = small_run(
+        data__augment=False, model__dropout=0.0, optim__epochs=12, optim__lr=0.1, **NORM
+    )
+    assert trained(run, data, tmp_path)["summary"]["test/accuracy"] > 0.5
