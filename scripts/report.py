@@ -18,17 +18,17 @@ from batchnorm.report.build import (
 )
 
 REFERENCE = Path("results")
+README = Path("README.md")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; every error is one line."""
     args = parse(arguments)
     try:
-        roots = [root for root in (args.root, args.root / "stand-in") if has_records(root)]
-        if not roots:
-            missing = f"no records under {args.root}/records"
-            raise ReportError(f"{missing}: run make reproduce-cifar first")
-        return check(roots, args.readme) if args.check else write(roots, args)
+        root = with_records(args.root)
+        if args.check:
+            return check(root, args.readme or README)
+        return write(root, args.readme, compare=args.compare)
     except (RecordError, ReportError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -40,30 +40,35 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, default=REFERENCE, help="outputs or results (default)")
     parser.add_argument("--compare", action="store_true", help="yours beside results and the paper")
     parser.add_argument("--readme", type=Path, help="also write the results section of this file")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if stale, README too"
+    )
     return parser.parse_args(arguments)
 
 
-def has_records(root: Path) -> bool:
-    """Whether any run has left its record under this root."""
-    return any(root.glob("records/*/*/*.json"))
+def with_records(root: Path) -> Path:
+    """The root, or the stand-in root under it if only that has records. Raises ReportError."""
+    for one in (root, root / "stand-in"):
+        if any(one.glob("records/*/*/*.json")):
+            return one
+    raise ReportError(f"no records under {root}/records: run make reproduce-cifar first")
 
 
-def check(roots: list[Path], readme: Path | None) -> int:
+def check(root: Path, readme: Path) -> int:
     """Compare what is on disk with what the records give."""
-    files = {path: content for root in roots for path, content in render(root).items()}
-    old = stale(files | readme_file(readme))
+    old = stale(render(root) | readme_file(readme))
     if old:
         more = f" and {len(old) - 1} more" if len(old) > 1 else ""
-        print(f"stale: {old[0]}{more}; run python scripts/report.py", file=sys.stderr)
+        print(f"stale: {old[0]}{more}; run make figures", file=sys.stderr)
     return 1 if old else 0
 
 
-def write(roots: list[Path], args: argparse.Namespace) -> int:
+def write(root: Path, readme: Path | None, compare: bool) -> int:
     """Write the files, and say where they are."""
-    written = [path for root in roots for path in build(root, REFERENCE if args.compare else None)]
-    for path, content in readme_file(args.readme).items():
-        write_atomically(path, content)
+    written = build(root, REFERENCE if compare else None)
+    if readme:
+        for path, content in readme_file(readme).items():
+            write_atomically(path, content)
     for path in written:
         if path.suffix == ".txt":
             print(path.read_text())
@@ -74,10 +79,8 @@ def write(roots: list[Path], args: argparse.Namespace) -> int:
     return 0
 
 
-def readme_file(path: Path | None) -> Files:
+def readme_file(path: Path) -> Files:
     """The README with its results section made anew from the reference records."""
-    if path is None:
-        return {}
     try:
         text = replace_section(path.read_text(), "results", readme_section(REFERENCE))
     except (OSError, ReportError) as error:

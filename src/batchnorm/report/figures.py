@@ -145,7 +145,7 @@ def _label_ends(axes: Axes, points: pd.DataFrame, arms: list[str]) -> None:
             axes.plot([1.0, 1.02], [end["accuracy"], low + y * (high - low)], transform=across,
                       color=colour, linewidth=0.6, clip_on=False)  # fmt: skip
         else:
-            text += ", then ×"
+            text += " ×"
         axes.text(1.045, y, text, transform=axes.transAxes, va="center", fontsize=SMALL)
 
 

@@ -101,8 +101,8 @@ class Curve:
     def steps_to(self, target: float) -> float:
         """Steps until the accuracy first reaches the target; NaN if it never does.
 
-        Linear between evaluations, and from chance at step 0 to the first. A learning curve bends
-        downwards, so the chord lies under it: the steps are, if anything, too many.
+        Linear between evaluations, and from chance at step 0 to the first. Where a curve bends
+        downwards, as most do, the chord lies under it, and the steps are rather too many.
         """
         steps, accuracy = self._from_start()
         reached = np.flatnonzero(accuracy >= target)

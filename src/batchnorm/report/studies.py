@@ -58,8 +58,9 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
         apart = 1 + 0.02 * (place - (len(by_dropout) - 1) / 2)  # so that points do not hide others
         _draw_ladder(axes, part.assign(x=part["lr"] * apart), place, f"Dropout {dropout:g}")
     chosen = points[points["chosen"]]
+    among = f", Dropout {chosen['dropout'].iloc[0]:g}" if len(by_dropout) > 1 else ""
     axes.annotate(
-        f"chosen: {chosen['lr'].iloc[0]:g}\n★",
+        f"chosen: {chosen['lr'].iloc[0]:g}{among}\n★",
         (chosen["lr"].iloc[0], chosen["best"].max()),
         xytext=(0, 3),
         textcoords="offset points",
@@ -142,7 +143,7 @@ def precision(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     """What bfloat16 (first) changes against float32 (second): per arm, and between arms."""
     points = precision_points(first, second)
     rows = points.groupby("quantity", sort=False)["arm"].nunique()
-    height = 1.55 + 0.19 * rows.sum()  # inches
+    height = 1.65 + 0.19 * rows.sum()  # inches
     figure = Figure((WIDTH, height))
     top = height - 0.5
     limit = _limit(points)

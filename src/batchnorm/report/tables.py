@@ -1,7 +1,7 @@
 """The table after the paper's Figure 3, and yours beside the reference's and the paper's."""
 
 from collections.abc import Callable, Iterable
-from math import inf, isnan
+from math import inf, isnan, nan
 
 import pandas as pd
 
@@ -32,10 +32,10 @@ def _row(found: Curves, arm: str) -> dict[str, float]:
     best = statistics.best(found, arm)
     middle = steps.fillna(inf).median()
     return {
-        "steps": middle if middle < inf else float("nan"),
+        "steps": middle if middle < inf else nan,
         "reached": int(steps.notna().sum()),
         "pairs": len(steps),
-        "speed_up": ratios.fillna(0).median() or float("nan"),
+        "speed_up": ratios.fillna(0).median() if middle < inf else nan,
         "speed_up_low": interval.low,
         "speed_up_high": interval.high,
         "best": best.median(),
@@ -82,8 +82,10 @@ def markdown_table(names: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
 def _reached(row: pd.Series, text: str) -> str:
     if row["reached"] == row["pairs"]:
         return text if row["pairs"] else ""
-    note = f"{row['reached']} of {row['pairs']} seeds"
-    return f"never ({note})" if isnan(row["steps"]) else f"{text} ({note})"
+    if not row["reached"]:
+        return "never"
+    some = f"{row['reached']} of {row['pairs']} seeds"
+    return some if isnan(row["steps"]) else f"{text} ({some})"
 
 
 def _speed_up(row: pd.Series) -> str:
@@ -124,7 +126,7 @@ def comparison(yours: pd.DataFrame, reference: pd.DataFrame) -> str:
             if (ratio and arm == "baseline") or not mine.n:
                 continue  # 1 by definition; or no baseline at the arm's seeds
             near = _repeats(measure(theirs, arm) if arm in theirs else pd.Series(), mine.n, ratio)
-            printed = published[column].get(arm, float("nan"))
+            printed = published[column].get(arm, nan)
             lines.append((
                 name, arm, _cell(mine, form) + f" (n {mine.n})", _interval(near, form),
                 _number(printed, form) or "–", agreement(mine, near, 0 if ratio else SAME),

@@ -1,0 +1,52 @@
+# make help lists what there is. Everything sets itself up; a second make installs nothing again.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup test lint bench tune-cifar precision-cifar reproduce-cifar figures publish
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: .venv/installed  ## make .venv with the locked versions (the other targets do this first)
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"error: Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' requirements.lock)"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: lock
+lock:  ## solve the dependencies of pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--extra dev pyproject.toml -o requirements.lock
+
+test: setup lint  ## the whole suite; real data are found through BATCHNORM_DATA
+	$(BIN)/python -m pytest -n 2
+
+lint: setup  ## style, and whether the README and results/ say what the records say
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/report.py --check
+
+bench: setup  ## images per second against the usual recipe, and what the loop costs
+	$(BIN)/python scripts/bench.py
+
+reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, trained here (20 minutes on 2 cores)
+	$(BIN)/python scripts/reproduce.py cifar10_learning_rate
+
+tune-cifar: setup  ## the learning rate of the plain network, chosen on a hold-out
+	$(BIN)/python scripts/reproduce.py cifar10_tune
+
+precision-cifar: setup  ## the same arms in float32: does bfloat16 bias the comparison?
+	$(BIN)/python scripts/reproduce.py cifar10_precision
+
+figures: setup  ## draw results/ and the README's tables from the committed records
+	$(BIN)/python scripts/report.py --readme README.md
+
+publish: setup  ## promote your finished records from outputs/ to results/
+	$(BIN)/python scripts/publish.py
+	$(BIN)/python scripts/report.py --readme README.md

@@ -1,0 +1,47 @@
+"""Train an experiment's missing runs, side by side on a CPU, then draw them and compare.
+
+python scripts/reproduce.py cifar10_learning_rate [KEY=VALUE ...]
+"""
+
+import os
+import subprocess
+import sys
+
+from batchnorm.__main__ import main
+from batchnorm.config import ConfigError
+from batchnorm.data import DataError
+from batchnorm.experiment import Plan, plan
+from batchnorm.record import RecordError
+from batchnorm.train import resolve_device
+
+
+def command(made: Plan, overrides: list[str]) -> list[str]:
+    """The command line that trains a plan: on a CPU one single-threaded run per core, which is
+    faster than one run on all cores; on a GPU one run after the other."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if resolve_device(made.cfg.device).type != "cpu" or cores == 1:
+        return overrides
+    arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
+    seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
+    rest = [one for one in overrides if one.split("=")[0] not in ("arm", "seed")]
+    side_by_side = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}"]
+    return ["-m", *rest, f"arm={arms}", f"seed={seeds}", *side_by_side]
+
+
+def reproduce(overrides: list[str]) -> int:
+    """Returns the exit status: that of the training, or of the report where all trained."""
+    try:
+        made = plan(overrides)
+    except (ConfigError, DataError, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    trained = main(command(made, overrides))
+    if trained == 130:  # Ctrl-C
+        return trained
+    report = [sys.executable, "scripts/report.py", "--root", str(made.root), "--compare"]
+    drawn = subprocess.call(report)
+    return trained or drawn
+
+
+if __name__ == "__main__":
+    sys.exit(reproduce([f"experiment={sys.argv[1]}", *sys.argv[2:]]))

@@ -1,0 +1,161 @@
+"""Images, their statistics, their batches; and data that are missing, corrupt or generated."""
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from batchnorm import data
+from batchnorm.data import Batches, DataError, DataSet, Split, cifar10, sets, standin
+from conftest import real_data_root
+
+CPU = torch.device("cpu")
+
+
+def numbered(n: int = 40) -> DataSet:
+    """Image i holds i + row + column in every channel, so that a pixel tells where it was."""
+    rows, columns = torch.arange(32)[:, None], torch.arange(32)[None, :]
+    images = (torch.arange(n)[:, None, None] + rows * 3 + columns).to(torch.uint8)
+    split = Split(images[..., None].expand(n, 32, 32, 3).contiguous(), torch.arange(n))
+    return DataSet(split, split[:10], classes=n, checksum="numbered")
+
+
+def pixels(batches: Batches, images: torch.Tensor) -> torch.Tensor:
+    """Normalized images back in 0..255, (m, H, W, C)."""
+    raw = (images.permute(0, 2, 3, 1) - batches.offset) / batches.scale
+    assert (raw - raw.round()).abs().max() < 1e-2
+    return raw.round().to(torch.uint8)
+
+
+def test_an_epoch_shows_every_image_once_and_another_order_each_time():
+    batches = Batches(numbered(), 8, augment=False, seed=3)
+    epochs = [torch.cat([batches.train(e * 5 + i)[1] for i in range(5)]) for e in range(2)]
+    for labels in epochs:
+        assert sorted(labels.tolist()) == list(range(40))
+    assert not torch.equal(*epochs)
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    first, second = (Batches(numbered(), 8, augment=True, seed=3) for _ in range(2))
+    for step in (7, 0, 3):
+        assert torch.equal(first.train(step)[0], second.train(step)[0])
+    other = Batches(numbered(), 8, augment=True, seed=4)
+    assert not torch.equal(first.train(0)[1], other.train(0)[1])
+
+
+def test_without_augmentation_images_are_what_they_were():
+    whole = numbered()
+    batches = Batches(whole, 8, augment=False, seed=0)
+    images, labels = batches.train(2)
+    assert torch.equal(pixels(batches, images), whole.train.images[labels])
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_augmentation_is_a_shift_and_a_mirror():
+    """Each augmented image is one of the 81 shifts, mirrored or not, of its own image; over many,
+    every shift comes, and half are mirrored."""
+    whole = numbered()
+    batches = Batches(whole, 40, augment=True, seed=0)
+    seen, mirrored, total = set(), 0, 0
+    for step in range(20):
+        images, labels = batches.train(step)
+        for image, label in zip(pixels(batches, images), labels, strict=True):
+            padded = np.pad(whole.train.images[label].numpy(), ((4, 4), (4, 4), (0, 0)))
+            crops = {}
+            for down in range(9):
+                for right in range(9):
+                    crop = padded[down : down + 32, right : right + 32]
+                    crops[crop.tobytes()] = (down, right, False)
+                    crops[crop[:, ::-1].tobytes()] = (down, right, True)
+            down, right, mirror = crops[image.numpy().tobytes()]
+            seen.add((down, right))
+            mirrored, total = mirrored + mirror, total + 1
+    assert len(seen) == 81
+    assert 0.4 < mirrored / total < 0.6
+
+
+def test_statistics_are_those_of_the_pixels():
+    images = torch.randint(0, 256, (50, 32, 32, 3), dtype=torch.uint8)
+    mean, std = sets.statistics(images)
+    flat = images.double().reshape(-1, 3)
+    torch.testing.assert_close(mean.double(), flat.mean(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(std.double(), flat.std(0, correction=0), rtol=1e-6, atol=0)
+
+
+def test_training_images_are_normalized_by_their_own_statistics():
+    batches = Batches(numbered(), 40, augment=False, seed=0)
+    images, _ = batches.train(0)
+    assert images.mean((0, 2, 3)).abs().max() < 1e-4
+    torch.testing.assert_close(images.std((0, 2, 3), correction=0), torch.ones(3))
+
+
+def test_the_holdout_is_cut_from_the_training_set(monkeypatch):
+    monkeypatch.setattr(data, "_whole", lambda *_: numbered())
+    from batchnorm.config import Data
+
+    cut = data.load(Data("cifar10", train_images=20, test_images=8, holdout=8), None, CPU)
+    assert cut.train.labels.tolist() == list(range(20))
+    assert cut.test.labels.tolist() == list(range(32, 40))
+    plain = data.load(Data("cifar10", train_images=40, test_images=10), None, CPU)
+    assert plain.test.labels.tolist() == list(range(10))
+    with pytest.raises(DataError, match=r"data.train_images=33.*at most 32.*holdout=8"):
+        data.refuse_sizes(Data("cifar10", train_images=33, test_images=8, holdout=8), None)
+
+
+def test_the_stand_in_is_the_same_at_every_call_and_no_toy(monkeypatch):
+    monkeypatch.setitem(standin.SIZES, "cifar10", (4000, 1000, 32, 3))
+    made, again = standin.stand_in("cifar10"), standin.stand_in("cifar10")
+    assert torch.equal(made.train.images, again.train.images)
+    assert made.train.images.shape == (4000, 32, 32, 3)
+    assert made.train.images.dtype == torch.uint8
+    assert torch.bincount(made.test.labels, minlength=10).min() > 50
+    x = made.train.images.reshape(4000, -1).float() / 255
+    linear = torch.linalg.lstsq(x, torch.nn.functional.one_hot(made.train.labels).float()).solution
+    guessed = (made.test.images.reshape(1000, -1).float() / 255 @ linear).argmax(1)
+    assert (guessed == made.test.labels).float().mean() < 0.4
+
+
+def test_real_cifar10_is_read_and_its_statistics_are_the_known_ones():
+    whole = cifar10.load(real_data_root())
+    assert whole.train.images.shape == (50_000, 32, 32, 3)
+    assert torch.bincount(whole.train.labels).tolist() == [5000] * 10
+    assert torch.bincount(whole.test.labels).tolist() == [1000] * 10
+    mean, std = sets.statistics(whole.train.images)
+    assert (mean / 255).tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-4)
+    assert (std / 255).tolist() == pytest.approx([0.2470, 0.2435, 0.2616], abs=1e-4)
+
+
+def test_a_corrupt_file_is_named_and_never_trained_on(tmp_path):
+    source = real_data_root() / "cifar-10-batches-py"
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for file in source.iterdir():
+        if file.name != "data_batch_3":
+            (folder / file.name).symlink_to(file)
+    shutil.copy(source / "data_batch_3", folder / "data_batch_3")
+    (folder / "data_batch_3").chmod(0o644)
+    with (folder / "data_batch_3").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"damage")
+    with pytest.raises(DataError, match=r"data_batch_3: is corrupt.*delete it"):
+        cifar10.load(tmp_path)
+
+
+def test_missing_files_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    """All missing: unavailable, so that a stand-in may serve. Some missing: an error that names
+    them, because somebody meant real data to be there."""
+    from torchvision.datasets import CIFAR10
+
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    with pytest.raises(data.Unavailable, match="cannot be downloaded"):
+        cifar10.load(tmp_path)
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    content = b"whatever"
+    (folder / "data_batch_1").write_bytes(content)
+    parts = [["data_batch_1", hashlib.md5(content).hexdigest()], *CIFAR10.train_list[1:]]
+    monkeypatch.setattr(CIFAR10, "train_list", parts)
+    with pytest.raises(DataError, match=r"data_batch_2.* missing"):
+        cifar10.load(tmp_path)
