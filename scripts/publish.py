@@ -30,7 +30,7 @@ def refusal(record: Record, declared: dict[str, dict], known: dict[str | None, b
     return f"is stale: {'; '.join(changed)}" if changed else None
 
 
-def declared_runs(experiment: str, scale: str, source: Path) -> dict[str, dict]:
+def declared_runs(experiment: str, scale: str) -> dict[str, dict]:
     """The configs that an experiment file declares at one scale, by run name."""
     made = plan(
         [f"experiment={experiment}", f"scale={scale}", "stand_in=never", f"output={source}"]
@@ -43,7 +43,7 @@ def publish(source: Path, target: Path) -> int:
     refused = promoted = 0
     for folder in sorted(source.glob("records/*/*")):
         records = [load(path) for path in sorted(folder.glob("*.json"))]
-        declared = declared_runs(folder.name, folder.parent.name, Path("/nonexistent"))
+        declared = declared_runs(folder.name, folder.parent.name)
         known = in_history(record["environment"]["commit"] for record in records)
         for record in records:
             why = refusal(record, declared, known)

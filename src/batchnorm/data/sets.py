@@ -1,0 +1,132 @@
+"""Whole data sets as tensors, and batches of them made by tensor operations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from batchnorm.seeds import stream
+
+SHIFT = 4  # pixels: the largest shift in each direction when augmenting
+
+
+class DataError(Exception):
+    """Data that are there but cannot be used; the message is one line for the user."""
+
+
+class Unavailable(Exception):
+    """Data that are neither on disk nor to be downloaded."""
+
+
+@dataclass
+class Split:
+    """Images (n, H, W, C) uint8 and their labels (n,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, part: slice) -> "Split":
+        return Split(self.images[part], self.labels[part])
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass
+class DataSet:
+    """What a run trains on, and what it is evaluated on."""
+
+    train: Split
+    test: Split
+    classes: int
+    checksum: str  # of what was read
+
+
+class Batches:
+    """Batches of one data set: shuffled, augmented and normalized by tensor operations.
+
+    Every batch is a function of seed and step alone, so that arms at one seed see the same
+    images, and a run that goes on from a checkpoint sees what it would have seen. Mean and
+    deviation are those of the training pixels, per channel.
+    """
+
+    def __init__(self, data: DataSet, batch_size: int, augment: bool, seed: int) -> None:
+        self.data, self.batch_size, self.augment, self.seed = data, batch_size, augment, seed
+        self.per_epoch = len(data.train) // batch_size  # a last, smaller batch is left out
+        images = data.train.images
+        mean, std = statistics(images)
+        self.scale, self.offset = 1 / std, -mean / std  # (C,)
+        self.padded = torch.nn.functional.pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def train(self, step: int) -> tuple[Tensor, Tensor]:
+        """The training batch of one step: images (m, C, H, W) float32, channels last; labels."""
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
+            order = torch.randperm(len(self.data.train), generator=generator)
+            self._epoch, self._order = epoch, order.to(self.padded.device)
+        chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        return self._batch(chosen, stream(self.seed, "augment", step))
+
+    def population(self, count: int) -> list[Tensor]:
+        """Training batches for the population statistics (Algorithm 2): the same at every call."""
+        generator = torch.Generator().manual_seed(stream(self.seed, "population", 0))
+        order = torch.randint(len(self.data.train), (count, self.batch_size), generator=generator)
+        return [
+            self._batch(chosen.to(self.padded.device), stream(self.seed, "population", 1 + i))[0]
+            for i, chosen in enumerate(order)
+        ]
+
+    def test(self, size: int = 125) -> list[tuple[Tensor, Tensor]]:
+        """The whole evaluation split, in order, not augmented."""
+        split = self.data.test
+        return [
+            (self._normalize(split.images[i : i + size]), split.labels[i : i + size])
+            for i in range(0, len(split), size)
+        ]
+
+    def _batch(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        if self.augment:
+            images = self._shifted_and_mirrored(chosen, seed)
+        else:
+            images = self.data.train.images[chosen]
+        return self._normalize(images), self.data.train.labels[chosen]
+
+    def _shifted_and_mirrored(self, chosen: Tensor, seed: int) -> Tensor:
+        """The chosen images, each moved by up to SHIFT pixels (zeros move in), half mirrored."""
+        generator = torch.Generator().manual_seed(seed)
+        places, device = 2 * SHIFT + 1, chosen.device
+        down, right = torch.randint(places, (2, len(chosen)), generator=generator).to(device)
+        mirror = (torch.rand(len(chosen), generator=generator) < 0.5).to(device)
+        n, height, width, channels = self.padded.shape
+        row, image = width * channels, height * width * channels
+        crops = self.padded.as_strided(  # a view of every image at every shift
+            (n, places, places, height - 2 * SHIFT, width - 2 * SHIFT, channels),
+            (image, row, channels, row, channels, 1),
+        )
+        images = crops[chosen, down, right]  # (m, H, W, C)
+        return torch.where(mirror[:, None, None, None], images.flip(2), images)
+
+    def _normalize(self, images: Tensor) -> Tensor:
+        pixels = images.shape[1] * images.shape[2]
+        flat = images.reshape(len(images), -1).float()
+        flat = torch.addcmul(self.offset.repeat(pixels), flat, self.scale.repeat(pixels))
+        return flat.view(images.shape).permute(0, 3, 1, 2)
+
+
+def statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the pixels of uint8 images (n, H, W, C), per channel, exact
+    in 0..255 units: computed from the counts of the 256 values."""
+    channels = images.shape[-1]
+    values = torch.arange(256, dtype=torch.float64)
+    counts = torch.stack(
+        [torch.bincount(images[..., c].flatten(), minlength=256).cpu() for c in range(channels)]
+    ).double()
+    mean = (counts @ values) / counts.sum(1)
+    variance = (counts @ values.square()) / counts.sum(1) - mean.square()
+    std = variance.sqrt().clamp_min(1e-3)  # a constant channel stays finite
+    return mean.float().to(images.device), std.float().to(images.device)
