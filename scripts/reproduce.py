@@ -6,12 +6,14 @@ python scripts/reproduce.py cifar10_learning_rate [KEY=VALUE ...]
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from batchnorm.__main__ import main
 from batchnorm.config import ConfigError
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
 from batchnorm.record import RecordError
+from batchnorm.tracking import Mirror, resolve_mode
 from batchnorm.train import resolve_device
 
 
@@ -40,7 +42,19 @@ def reproduce(overrides: list[str]) -> int:
         return trained
     report = [sys.executable, "scripts/report.py", "--root", str(made.root), "--compare"]
     drawn = subprocess.call(report)
+    mirror_figures(made)
     return trained or drawn
+
+
+def mirror_figures(made: Plan) -> None:
+    """Send the experiment's figures to W&B, as one more run of its group."""
+    figures = sorted(made.root.glob(f"figures/{made.cfg.scale}/*{made.cfg.name}.png"))
+    mode = resolve_mode(made.cfg.wandb)
+    mirror = Mirror(made.cfg.name, "figures", {}, Path(made.cfg.output), mode)
+    for path in figures:
+        mirror.image(path.stem, path)
+    mirror.finish({})
+    mirror.wait(20)
 
 
 if __name__ == "__main__":

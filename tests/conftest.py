@@ -1,7 +1,9 @@
 """What tests share: a small generated data set, small runs, and where real data are."""
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -47,3 +49,12 @@ def small_data() -> DataSet:
         noise = torch.randint(0, 120, (n, 32, 32, 3), generator=generator)
         splits.append(Split((noise + 13 * labels[:, None, None, None]).to(torch.uint8), labels))
     return DataSet(splits[0], splits[1], classes=10, checksum="test")
+
+
+def script(name: str) -> ModuleType:
+    """A script of scripts/, imported."""
+    path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

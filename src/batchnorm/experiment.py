@@ -16,8 +16,8 @@ from batchnorm.config import ConfigError, Run
 from batchnorm.layers import NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
 from batchnorm.progress import Place, report
-from batchnorm.tracking import MODES, Mirror
-from batchnorm.train import Row, resolve_device, train
+from batchnorm.tracking import MODES, Mirror, resolve_mode
+from batchnorm.train import resolve_device, train
 
 CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
@@ -27,6 +27,8 @@ CHOICES = {
     "model.activation": ACTIVATIONS,
     "model.init": INITS,
 }
+ACCURACIES = ("test/accuracy", "validation/accuracy")
+MIRROR_SHARE = 0.02  # of a run's time: the longest wait for W&B; what is left goes on meanwhile
 SETTINGS = {"wandb": MODES, "stand_in": ("auto", "always", "never")}
 
 
@@ -134,11 +136,11 @@ def train_missing(made: Plan) -> list[str]:
         return []
     if made.cfg.threads is not None:
         torch.set_num_threads(made.cfg.threads)
-    device = resolve_device(made.cfg.device)
+    device, mode = resolve_device(made.cfg.device), resolve_mode(made.cfg.wandb)
     failures = []
     for run in missing:
         try:
-            train_one(made, run, device)
+            train_one(made, run, device, mode)
         except data.DataError:
             raise
         except Exception as error:
@@ -147,11 +149,11 @@ def train_missing(made: Plan) -> list[str]:
     return failures
 
 
-def train_one(made: Plan, run: Run, device: torch.device) -> None:
+def train_one(made: Plan, run: Run, device: torch.device, mode: str) -> None:
     """Train one run and write its record; its checkpoint goes when the record is there."""
     place = made.place(run)
     folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
-    mirror = Mirror(run.experiment, run.name, run.config(), folder, made.cfg.wandb)
+    mirror = Mirror(run.experiment, run.name, run.config(), folder, mode)
 
     def on_progress(state: State, steps: int) -> None:
         curve = next((v for k, v in state.metrics.items() if k in ACCURACIES), [None])
@@ -167,15 +169,10 @@ def train_one(made: Plan, run: Run, device: torch.device) -> None:
             },
         )
 
-    def on_row(row: Row) -> None:
-        mirror.log(row)
-
     images = data.load(run.data, Path(made.cfg.data_root), device)
-    made_record = train(run, images, device, place.checkpoint, on_row, on_progress)
+    made_record = train(run, images, device, place.checkpoint, mirror.log, on_progress)
     record.write(place.record, made_record)
     for leftover in (place.checkpoint, place.progress):
         leftover.unlink(missing_ok=True)
     mirror.finish(made_record["summary"])
-
-
-ACCURACIES = ("test/accuracy", "validation/accuracy")
+    mirror.wait(max(1.0, MIRROR_SHARE * made_record["summary"]["seconds"]))

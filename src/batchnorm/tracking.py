@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 MODES = ("auto", "online", "offline", "disabled")
-PATIENCE = 20.0  # seconds that the end of the program waits for uploads
 
 
 def resolve_mode(mode: str) -> str:
@@ -73,7 +72,7 @@ class Mirror:
         self._put(("summary", summary))
         self._put(None)
 
-    def wait(self, seconds: float = PATIENCE) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait for what is still being written or sent, but no longer than that."""
         if self.mode != "disabled":
             self._thread.join(seconds)

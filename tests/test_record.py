@@ -1,0 +1,92 @@
+"""Records: written whole, read back equal, compared by what they say; and what may be published."""
+
+import json
+import os
+
+import pytest
+
+from batchnorm import record
+from conftest import script, small_run
+
+
+def test_a_record_reads_back_as_it_was_written(tmp_path):
+    made = record.make(
+        small_run().config(),
+        {"commit": "c"},
+        {"diverged": False},
+        {"step": [1, 2], "a": [0.5, 0.25]},
+    )
+    path = record.record_path(tmp_path, made["config"])
+    record.write(path, made)
+    assert path.relative_to(tmp_path).as_posix() == "records/smoke/test/a-0.json"
+    assert record.load(path) == made
+    assert '"a": [0.5, 0.25]' in path.read_text(), "a curve is one line"
+
+
+def test_what_is_not_finite_is_null_in_the_file(tmp_path):
+    path = tmp_path / "r.json"
+    record.write(path, {"version": 1, "metrics": {"loss": [1.0, float("nan"), float("inf")]}})
+    assert json.loads(path.read_text())["metrics"]["loss"] == [1.0, None, None]
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "r.json"
+    record.write_atomically(path, b"old")
+
+    def crash(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        record.write_atomically(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+    assert record.load_all(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 99}'])
+def test_what_is_no_record_is_named(tmp_path, content):
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(record.RecordError, match=r"r\.json: .*move it away"):
+        record.load(path)
+
+
+def test_differences_name_the_keys():
+    old, new = small_run().config(), small_run(optim__lr=0.03, model__norm="batch").config()
+    assert record.differences(old, new) == ["model.norm: none -> batch", "optim.lr: 0.02 -> 0.03"]
+    assert record.differences(old, old) == []
+
+
+def test_only_clean_current_real_declared_records_are_published():
+    refusal = script("publish").refusal
+    config = small_run().config()
+    config["data"]["stand_in"] = False
+    good = {"config": config, "environment": {"commit": "c", "dirty": False}}
+    declared, known = {"a-0": config}, {"c": True, "lost": False}
+
+    def why(**environment) -> str | None:
+        return refusal(
+            {**good, "environment": {**good["environment"], **environment}}, declared, known
+        )
+
+    assert why() is None
+    assert "not committed" in why(dirty=True)
+    assert "not committed" in why(dirty=None)
+    assert "not in this history" in why(commit="lost")
+    stale = {"a-0": {**config, "seed": 9}}
+    assert refusal(good, stale, known) == "is stale: seed: 0 -> 9"
+    assert "does not declare" in refusal(good, {}, known)
+    generated = {**config, "data": {**config["data"], "stand_in": True}}
+    assert "STAND-IN" in refusal({**good, "config": generated}, declared, known)
+
+
+def test_the_commit_is_that_of_the_source_tree():
+    version = record.code_version()
+    if version["commit"] is None:
+        pytest.skip("the source tree is no git checkout")
+    assert len(version["commit"]) == 40
+    assert record.in_history([version["commit"], "0" * 40, None]) == {
+        version["commit"]: True,
+        "0" * 40: False,
+        None: False,
+    }
