@@ -48,5 +48,5 @@ figures: setup  ## draw results/ and the README's tables from the committed reco
 	$(BIN)/python scripts/report.py --readme README.md
 
 publish: setup  ## promote your finished records from outputs/ to results/
-	$(BIN)/python scripts/publish.py
-	$(BIN)/python scripts/report.py --readme README.md
+	$(BIN)/python scripts/publish.py; status=$$?; \
+		$(BIN)/python scripts/report.py --readme README.md && exit $$status

@@ -1,24 +1,30 @@
 """Promote finished records of declared experiments from outputs/ to results/.
 
 Refuses, one line each, records made by uncommitted code, by a commit that is not in this history,
-of another configuration than the experiment now declares, or of stand-in data.
+of another configuration than the experiment now declares, at smoke scale, or of stand-in data.
+Names records already in results/ that are stale by the same rule.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from batchnorm.config import ConfigError
 from batchnorm.data import DataError
-from batchnorm.experiment import plan
-from batchnorm.record import Record, RecordError, differences, in_history, load, record_path, write
+from batchnorm.experiment import as_it_will_be, plan
+from batchnorm.record import Record, RecordError, as_made, differences, in_history, load, write
+
+Configs = dict[str, dict[str, Any]]
 
 
-def refusal(record: Record, declared: dict[str, dict], known: dict[str | None, bool]) -> str | None:
+def refusal(record: Record, declared: Configs, known: dict[str | None, bool]) -> str | None:
     """Why a record may not become part of the reference; None when it may."""
     config, made = record["config"], record["environment"]
     if config["data"]["stand_in"]:
         return "is of STAND-IN DATA"
+    if config["scale"] == "smoke":
+        return "is at smoke scale, which only tests that everything runs"
     if made["dirty"] is not False:
         return "was made by code that is not committed"
     if not known[made["commit"]]:
@@ -26,48 +32,56 @@ def refusal(record: Record, declared: dict[str, dict], known: dict[str | None, b
     name = f"{config['arm']}-{config['seed']}"
     if name not in declared:
         return "is of a run that its experiment does not declare"
-    changed = differences(config, declared[name])
+    changed = differences(as_made(record), declared[name])
     return f"is stale: {'; '.join(changed)}" if changed else None
 
 
-def declared_runs(experiment: str, scale: str) -> dict[str, dict]:
+def declared_runs(experiment: str, scale: str) -> Configs:
     """The configs that an experiment file declares at one scale, by run name."""
     nowhere = "output=/nonexistent"  # so that the records are not compared twice
     made = plan([f"experiment={experiment}", f"scale={scale}", "stand_in=never", nowhere])
-    return {run.name: run.config() for run in made.runs}
+    return {run.name: as_it_will_be(run, made.cfg.device) for run in made.runs}
 
 
-def publish(source: Path, target: Path) -> int:
-    """Copy what may be copied. Returns how many records were refused."""
-    refused = promoted = 0
-    for folder in sorted(source.glob("records/*/*")):
-        records = [load(path) for path in sorted(folder.glob("*.json"))]
-        declared = declared_runs(folder.name, folder.parent.name)
-        known = in_history(record["environment"]["commit"] for record in records)
-        for record in records:
+def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
+    """The records of a root that may be published, by path under it, and a line for each other."""
+    good: dict[Path, Record] = {}
+    refused: list[str] = []
+    for folder in sorted(root.glob(f"records/{scale}/*")):
+        paths = sorted(folder.glob("*.json"))
+        try:
+            declared = declared_runs(folder.name, folder.parent.name)
+            records = {path: load(path) for path in paths}
+        except (ConfigError, DataError, RecordError) as error:
+            refused.append(f"{folder}: {error}")
+            continue
+        known = in_history(record["environment"]["commit"] for record in records.values())
+        for path, record in records.items():
             why = refusal(record, declared, known)
             if why:
-                refused += 1
-                print(f"refused: {record_path(source, record['config'])} {why}", file=sys.stderr)
+                refused.append(f"{path} {why}")
             else:
-                promoted += 1
-                write(record_path(target, record["config"]), record)
-    print(f"{promoted} records promoted to {target}/records, {refused} refused")
-    return refused
+                good[path.relative_to(root)] = record
+    return good, refused
 
 
 def main() -> int:
-    """Returns the exit status: 0, or 1 when anything was refused."""
+    """Returns the exit status: 0, or 1 when anything was refused or is stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, default=Path("outputs"))
     parser.add_argument("--target", type=Path, default=Path("results"))
-    parser.add_argument("--scale", help="only this scale")
+    parser.add_argument("--scale", default="*", help="only this scale")
     options = parser.parse_args()
-    try:
-        return 1 if publish(options.source, options.target) else 0
-    except (ConfigError, DataError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    good, refused = sorted_out(options.source, options.scale)
+    for path, record in good.items():
+        write(options.target / path, record)
+    _, stale = sorted_out(options.target, options.scale)
+    for line in refused:
+        print(f"refused: {line}", file=sys.stderr)
+    for line in stale:
+        print(f"in {options.target} already, to be made anew or removed: {line}", file=sys.stderr)
+    print(f"{len(good)} records promoted to {options.target}/records, {len(refused)} refused")
+    return 1 if refused or stale else 0
 
 
 if __name__ == "__main__":

@@ -62,6 +62,37 @@ def test_the_command_line_has_the_last_word():
     assert run.model.norm == "batch"
 
 
+def test_naming_the_group_that_is_the_default_changes_nothing():
+    assert planned("model=convnet", "data=cifar10", "optim=sgd") == planned()
+
+
+def test_long_changes_still_make_a_folder():
+    many = [f"+arms.mine.optim.{key}=0.123456789" for key in ("lr", "momentum", "weight_decay")]
+    made = planned(
+        *many,
+        "arm=mine",
+        "optim.weight_decay_multiplier=0.123456789",
+        "model.width=7",
+        "model.depth=11",
+    )
+    assert len(made.root.name) < 200
+
+
+def test_the_precision_study_has_the_arms_of_the_study_that_it_is_paired_with():
+    from batchnorm.record import differences
+
+    single, half = (
+        {
+            run.name: run.config()
+            for run in plan([f"experiment={name}", *SMOKE[1:], "output=/x"]).runs
+        }
+        for name in ("cifar10_precision", "cifar10_learning_rate")
+    )
+    for name, config_ in single.items():
+        changed = differences(half[name], config_)
+        assert [line.split(":")[0] for line in changed] == ["experiment", "precision"]
+
+
 def test_scales_say_how_much():
     quick, full = (
         plan([EXPERIMENT, f"scale={s}", "stand_in=always", "output=/x"]).runs
@@ -121,7 +152,8 @@ REFUSED = {
     "precision=float16": ["precision=float16", "bfloat16"],
     "data.name=cifar11": ["data.name=cifar11", "cifar10"],
     "data.holdout=-1": ["data.holdout=-1", "from 0"],
-    "data.holdout=50000": ["data.holdout=50000", "train_images"],
+    "data.holdout=50000": ["data.holdout=50000", "below 50000"],
+    "data.holdout=49900": ["data.train_images=512", "at most 100"],
     "data.test_images=20000": ["data.test_images=20000", "at most 10000"],
     "wandb=sometimes": ["wandb=sometimes", "offline"],
     "stand_in=maybe": ["stand_in=maybe", "never"],
@@ -130,6 +162,15 @@ REFUSED = {
     "arms.mine.optim.lrr=1": ["lrr", "no such key"],
     "arms.mine=[1]": ["arms.mine", "must be"],
     "optim.lr=[": ["optim.lr=["],
+    "arm=[": ["arm=["],
+    "arm=baseline,bn_x5": ["arm=baseline,bn_x5", "need -m"],
+    "optim.lr=0.1,0.2": ["optim.lr=0.1,0.2", "need -m"],
+    "data.stand_in=true": ["data.stand_in", "stand_in=always"],
+    "data.holdout=60000": ["data.holdout=60000", "below 50000"],
+    "device=meta": ["device=meta", "cpu"],
+    "experiment=null": ["group override must be"],
+    "arms.mine.evaluations=lots": ["evaluations", "lots"],
+    "arms.mine.evaluations=2.5": ["evaluations", "2.5"],
 }
 
 

@@ -1,5 +1,6 @@
 """Records: written whole, read back equal, compared by what they say; and what may be published."""
 
+import copy
 import json
 import os
 
@@ -59,25 +60,28 @@ def test_differences_name_the_keys():
 
 def test_only_clean_current_real_declared_records_are_published():
     refusal = script("publish").refusal
-    config = small_run().config()
-    config["data"]["stand_in"] = False
+    config = small_run(scale="quick", precision="auto").config()
+    declared = {"a-0": {**config, "precision": "float32"}}
     good = {"config": config, "environment": {"commit": "c", "dirty": False}}
-    declared, known = {"a-0": config}, {"c": True, "lost": False}
+    good["environment"]["precision"] = "float32"
+    known = {"c": True, "lost": False}
 
-    def why(**environment) -> str | None:
-        return refusal(
-            {**good, "environment": {**good["environment"], **environment}}, declared, known
-        )
+    def why(declared=declared, scale="quick", stand_in=False, **environment) -> str | None:
+        record = copy.deepcopy(good)
+        record["config"]["scale"] = scale
+        record["config"]["data"]["stand_in"] = stand_in
+        record["environment"] |= environment
+        return refusal(record, declared, known)
 
     assert why() is None
     assert "not committed" in why(dirty=True)
     assert "not committed" in why(dirty=None)
     assert "not in this history" in why(commit="lost")
-    stale = {"a-0": {**config, "seed": 9}}
-    assert refusal(good, stale, known) == "is stale: seed: 0 -> 9"
-    assert "does not declare" in refusal(good, {}, known)
-    generated = {**config, "data": {**config["data"], "stand_in": True}}
-    assert "STAND-IN" in refusal({**good, "config": generated}, declared, known)
+    assert why({"a-0": {**declared["a-0"], "seed": 9}}) == "is stale: seed: 0 -> 9"
+    assert why(precision="bfloat16") == "is stale: precision: bfloat16 -> float32"
+    assert "does not declare" in why({})
+    assert "STAND-IN" in why(stand_in=True)
+    assert "smoke" in why(scale="smoke")
 
 
 def test_the_commit_is_that_of_the_source_tree():

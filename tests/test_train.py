@@ -146,20 +146,50 @@ def test_one_step_is_the_step_of_the_definition(small_data):
         torch.testing.assert_close(weight.detach(), expected)
 
 
-def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(small_data, tmp_path, capsys):
-    path = tmp_path / "run.ckpt"
-    old, new = small_run(), small_run(optim__lr=0.03)
+def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(tmp_path, capsys):
+    path, old = tmp_path / "run.ckpt", small_run()
+
+    def restored(run):
+        return checkpoint.restore(path, run.config(), lambda: training.start(run, 10, CPU))
+
     state = training.start(old, 10, CPU)
     state.step = 5
-    checkpoint.save(path, old, state)
-    fresh = training.start(new, 10, CPU)
-    checkpoint.restore(path, new, fresh)
-    assert fresh.step == 0
+    checkpoint.save(path, old.config(), state)
+    assert restored(old).step == 5
+    assert restored(small_run(optim__lr=0.03)).step == 0
     assert "optim.lr: 0.02 -> 0.03" in capsys.readouterr().out
-    path.write_bytes(b"not a checkpoint")
-    checkpoint.restore(path, old, fresh)
+    content = torch.load(path, weights_only=True)
+    del content["model"]["0.bias"]  # of a network that was another
+    torch.save(content, path)
+    fresh = restored(old)
     assert fresh.step == 0
-    assert "starts over" in capsys.readouterr().out
+    assert torch.equal(fresh.model[0].weight, training.start(old, 10, CPU).model[0].weight)
+    path.write_bytes(b"not a checkpoint")
+    assert restored(old).step == 0
+    assert capsys.readouterr().out.count("starts over") == 2
+
+
+def test_a_run_that_other_code_goes_on_with_is_not_clean(small_data, tmp_path, monkeypatch):
+    run, path = small_run(), tmp_path / "run.ckpt"
+    state = training.start(run, 10, CPU)
+    state.code = {"commit": "before", "dirty": False}
+    checkpoint.save(path, run.config(), state)
+    assert trained(run, small_data, tmp_path)["environment"]["dirty"] is True
+
+
+def test_an_overflow_in_the_last_update_is_an_overflow(small_data, tmp_path, monkeypatch):
+    step = training.train_step
+
+    def overflowing(state, *rest):
+        loss = step(state, *rest)
+        if state.step == 18:
+            state.model[-1].bias.data.fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(training, "train_step", overflowing)
+    summary = trained(small_run(), small_data, tmp_path)["summary"]
+    assert (summary["diverged"], summary["diverged_at_step"]) == (True, 18)
+    assert summary["test/accuracy"] is None
 
 
 def test_the_reference_layer_trains_the_same_network(small_data, tmp_path):

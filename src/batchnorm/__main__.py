@@ -1,16 +1,15 @@
 """The command line: python -m batchnorm."""
 
-import itertools
 import os
 import sys
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from batchnorm.config import CONFIGS, ConfigError
+from batchnorm.config import CONFIGS, ConfigError, options, parse
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan, train_missing
 from batchnorm.progress import Place, Watch
@@ -44,7 +43,8 @@ what a run is   (changes make it a run of your own, kept apart)
     data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job
 
 A run that was stopped, by Ctrl-C or a crash, goes on from its checkpoint at the same command.
-Next: scripts/report.py --root outputs draws figures and tables from the records.
+Next: scripts/report.py --root outputs draws figures and tables from the records; those of runs of
+your own need --root outputs/scratch/NAME.
 """
 
 
@@ -52,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 runs failed, 2 refused."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--help" in arguments or "-h" in arguments:
-        names = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
-        print(HELP.format(experiments=", ".join(names)), end="")
+        print(HELP.format(experiments=", ".join(options("experiment"))), end="")
         return 0
     flags = [one for one in arguments if one.startswith("-")]
     overrides = [one for one in arguments if not one.startswith("-")]
@@ -64,23 +63,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
+        beside = workers(overrides) if sweeping else 1
     except (ConfigError, DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return train_all(plans, overrides, sweeping)
+    except KeyboardInterrupt:
+        print("stopped before the first run", file=sys.stderr)
+        return 130
+    return train_all(plans, overrides, sweeping, beside)
 
 
-def train_all(plans: list[Plan], overrides: list[str], sweeping: bool) -> int:
-    """Train all plans, in this process or by the sweep's launcher, while a Watch tells how it
-    goes. Returns the exit status."""
+def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: int) -> int:
+    """Train all plans, in this process or by the sweep's launcher, `beside` runs at a time, while
+    a Watch tells how it goes. Returns the exit status."""
     places = [one.place(run) for one in plans for run in one.runs]
     cfg = plans[0].cfg
     announce(plans, places)
     failures: list[str] = []
     try:
-        with Watch(places, workers(overrides)):
+        with Watch(places, beside):
             if sweeping:
-                decided = [f"scale={cfg.scale}", f"stand_in={cfg.stand_in}"]
+                keys = {one.split("=")[0] for one in overrides}
+                decided = [f"{key}={cfg[key]}" for key in ("scale", "stand_in") if key not in keys]
                 sys.argv = [sys.argv[0], "-m", *overrides, *decided]
                 job()
             else:
@@ -88,7 +92,7 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool) -> int:
     except KeyboardInterrupt:
         done = sum(place.record.exists() for place in places)
         print(
-            f"\nstopped: {done} of {len(places)} runs are done, nothing is lost;"
+            f"\nstopped: {done} of {len(places)} runs are done, and the others have checkpoints;"
             " the same command goes on from here",
             file=sys.stderr,
         )
@@ -100,10 +104,7 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool) -> int:
         why = next((line for line in failures if line.startswith(f"{name}:")), f"{name}: failed")
         print(why, file=sys.stderr)
     if cfg.stand_in == "always":
-        print(
-            f"STAND-IN DATA: no real data were found under {cfg.data_root} nor could be"
-            " downloaded; these records say nothing about the paper"
-        )
+        print("STAND-IN DATA: these records say nothing about the paper; see stand_in in --help")
     return 1 if missing else 0
 
 
@@ -112,32 +113,30 @@ def announce(plans: list[Plan], places: list[Place]) -> None:
     cfg, root = plans[0].cfg, plans[0].root
     if cfg.stand_in == "always":
         print("STAND-IN DATA: generated images in the place of", cfg.data.name, flush=True)
-    where = root if len({one.root for one in plans}) == 1 else root.parent
-    print(f"{cfg.name}, scale {cfg.scale}: {len(places)} runs -> {where}/", flush=True)
+    where = root if len({one.root for one in plans}) == 1 else f"folders under {cfg.output}"
+    print(f"{cfg.name}, scale {cfg.scale}: {len(places)} runs -> {where}", flush=True)
 
 
 def combinations(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep, as Hydra's basic sweeper will make them."""
+    """The overrides of each job of a sweep, exactly as Hydra's basic sweeper makes them."""
+    parsed = [one for one in parse(overrides) if not one.is_hydra_override()]
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        (jobs,) = BasicSweeper.split_arguments(parsed, None)
     except HydraException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    choices = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override()
-        else [o.input_line]
-        for o in parsed
-        if not o.is_hydra_override()
-    ]
-    return [list(one) for one in itertools.product(*choices)]
+    return jobs
 
 
 def workers(overrides: list[str]) -> int:
     """How many runs a sweep trains at a time."""
-    jobs = [o.split("=")[1] for o in overrides if o.startswith("hydra.launcher.n_jobs=")]
-    if jobs:
-        return int(jobs[0]) if int(jobs[0]) > 0 else os.cpu_count() or 1
-    return (os.cpu_count() or 1) if "hydra/launcher=joblib" in overrides else 1
+    said = [one.partition("=")[2] for one in overrides if one.startswith("hydra.launcher.n_jobs=")]
+    cores = os.cpu_count() or 1
+    if not said:
+        return cores if "hydra/launcher=joblib" in overrides else 1
+    try:
+        return int(said[-1]) if int(said[-1]) > 0 else cores
+    except ValueError as error:
+        raise ConfigError(f"hydra.launcher.n_jobs={said[-1]}: must be a whole number") from error
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="config")

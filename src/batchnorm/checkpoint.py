@@ -1,14 +1,15 @@
 """The state of an unfinished run on disk: written atomically, read with weights_only."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from batchnorm.config import Run
-from batchnorm.record import differences, write_atomically
+from batchnorm.record import code_version, differences, write_atomically
 
 
 @dataclass
@@ -23,12 +24,13 @@ class State:
     seen: int = 0  # images in those sums
     step: int = 0
     seconds: float = 0.0
+    code: dict[str, Any] = field(default_factory=code_version)  # what has trained it
 
 
-def save(path: Path, run: Run, state: State) -> None:
+def save(path: Path, config: dict[str, Any], state: State) -> None:
     """Write the state of a run. A crash at any moment leaves this checkpoint or the one before."""
     content = {
-        "config": run.config(),
+        "config": config,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "metrics": state.metrics,
@@ -37,31 +39,34 @@ def save(path: Path, run: Run, state: State) -> None:
         "seen": state.seen,
         "step": state.step,
         "seconds": state.seconds,
+        "code": state.code,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def restore(path: Path, run: Run, state: State) -> None:
-    """Bring a fresh state to where the checkpoint of the same run was; leave it where there is
-    none, or one of another configuration, or one that cannot be read."""
+def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> State:
+    """The state that the checkpoint of the same run holds; a fresh one where there is none, or one
+    of another configuration, or one that cannot be used.
+
+    Gone on with by other code than it was made by, a run counts as made by uncommitted code.
+    """
+    state = fresh()
     if not path.exists():
-        return
-    device = state.loss.device
+        return state
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        changed = differences(content["config"], run.config())
+        content = torch.load(path, map_location=state.loss.device, weights_only=True)
+        changed = differences(content["config"], config)
+        if changed:
+            raise ValueError(f"is of another configuration: {'; '.join(changed)}")
+        state.model.load_state_dict(content["model"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        for name in ("metrics", "loss", "correct", "seen", "step", "seconds", "code"):
+            setattr(state, name, content[name])
     except Exception as error:  # whatever is wrong with the file, the run can start over
-        print(f"{path}: cannot be read ({error}); {run.name} starts over", flush=True)
-        return
-    if changed:
-        print(
-            f"{path}: is of another configuration ({'; '.join(changed)}); {run.name} starts over",
-            flush=True,
-        )
-        return
-    state.model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    for name in ("metrics", "loss", "correct", "seen", "step", "seconds"):
-        setattr(state, name, content[name])
+        print(f"{path}: cannot be used ({error}); the run starts over", flush=True)
+        return fresh()
+    if state.code != code_version():
+        state.code = {**code_version(), "dirty": True}
+    return state

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
@@ -63,15 +64,21 @@ class Optim:
 
 
 @dataclass
-class Config:
-    """One experiment, and where and how to run it."""
+class What:
+    """What a run is, but for its seed: what arms, scales and the command line may change."""
 
-    name: str = MISSING
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     optim: Optim = field(default_factory=Optim)
     precision: str = "auto"  # float32, bfloat16; auto: bfloat16 where the device is fast at it
     evaluations: int = 1  # per run, more often early on
+
+
+@dataclass
+class Config(What):
+    """One experiment, and where and how to run it."""
+
+    name: str = MISSING
     arms: dict[str, Any] = field(default_factory=dict)  # name -> what it changes
     scales: dict[str, Any] = field(default_factory=dict)  # smoke, quick, full -> what it changes
     seeds: list[int] = field(default_factory=list)
@@ -113,7 +120,7 @@ class Run:
 
 ConfigStore.instance().store("schema", Config)
 
-WHAT = ("precision", "evaluations", "data", "model", "optim")  # what an arm or a scale may change
+WHAT = tuple(one.name for one in fields(What))
 WHERE = ("device", "threads", "data_root", "stand_in", "output", "wandb")
 WHICH = ("experiment", "arm", "seed", "scale")
 
@@ -125,7 +132,7 @@ def compose_config(overrides: list[str]) -> DictConfig:
             return compose("config", overrides)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose("config", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
 
 
@@ -136,6 +143,7 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     cannot be run, before the first run trains.
     """
     scale = one_of("scale", cfg.scale, cfg.scales)
+    _refuse_no_mapping(f"scales.{scale}", cfg.scales[scale])
     chosen = said(overrides)
     seeds = cfg.seeds if "seeds" in chosen else cfg.scales[scale].get("seeds", cfg.seeds)
     if not seeds:
@@ -150,16 +158,12 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
 
 
 def _run(cfg: DictConfig, scale: str, arm: str, seed: int, chosen: dict[str, Any]) -> Run:
-    base = OmegaConf.create({key: cfg[key] for key in WHAT})
-    for key, kind in (("data", Data), ("model", Model), ("optim", Optim)):
-        base[key] = OmegaConf.merge(OmegaConf.structured(kind), cfg[key])
-    OmegaConf.set_struct(base, True)
+    base = OmegaConf.merge(OmegaConf.structured(What), {key: cfg[key] for key in WHAT})
     parts = {f"scales.{scale}": cfg.scales[scale], f"arms.{arm}": cfg.arms[arm]}
     where = ""
     try:
         for where, part in parts.items():
-            if not isinstance(part, DictConfig):
-                raise ConfigError(f"{where}={part}: must be keys and values, or {{}}")
+            _refuse_no_mapping(where, part)
             kept = {key: value for key, value in part.items() if key != "seeds"}
             base = OmegaConf.merge(base, kept)
         where = "the command line"
@@ -169,22 +173,48 @@ def _run(cfg: DictConfig, scale: str, arm: str, seed: int, chosen: dict[str, Any
         merged = OmegaConf.to_object(base)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{explain(error)} (in {where})") from error
-    merged["data"].stand_in = cfg.stand_in == "always"
-    return Run(cfg.name, arm, seed, scale, **merged)
+    merged.data.stand_in = cfg.stand_in == "always"
+    return Run(cfg.name, arm, seed, scale, **vars(merged))
+
+
+def _refuse_no_mapping(key: str, part: object) -> None:
+    if not isinstance(part, DictConfig):
+        raise ConfigError(f"{key}={part}: must be keys and values, or {{}}")
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    """Hydra's reading of the overrides. Raises ConfigError for one that cannot be read."""
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise ConfigError(explain(error)) from error
 
 
 def said(overrides: list[str]) -> dict[str, Any]:
-    """The user's overrides of single keys, as dotted key and value."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    return {one.key_or_group: one.value() for one in parsed if not one.is_delete()}
+    """The user's overrides of single keys, as dotted key and value. Raises ConfigError for what
+    cannot be said of one run."""
+    found = {}
+    for one in parse(overrides):
+        if one.is_sweep_override():
+            raise ConfigError(f"{one.input_line}: several values need -m, a sweep; see --help")
+        if one.key_or_group == "data.stand_in":
+            raise ConfigError("data.stand_in: is not set by hand; say stand_in=always")
+        if not one.is_delete() and not (CONFIGS / one.key_or_group).is_dir():
+            found[one.key_or_group] = one.value()
+    return found
 
 
 def departures(overrides: list[str]) -> list[str]:
     """The overrides that change what the runs are, and so make a run of the user's own."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
     neutral = (*WHERE, *WHICH, "seeds")
-    kept = [o for o in parsed if o.key_or_group not in neutral and not o.is_hydra_override()]
-    return sorted(str(one.input_line) for one in kept)
+    kept = [o for o in parse(overrides) if o.key_or_group not in neutral]
+    plain = [o for o in kept if not o.is_hydra_override()]
+    return sorted(f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in plain)
+
+
+def options(group: str) -> list[str]:
+    """The names of the files of one folder of configs/."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -267,6 +297,5 @@ def explain(error: Exception) -> str:
     unknown = re.search(r"Could not find '(\w+)/(.*)'", str(error))
     if unknown:
         group, name = unknown.groups()
-        allowed = ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
-        return f"{group}={name}: must be one of {allowed}"
+        return f"{group}={name}: must be one of {', '.join(options(group))}"
     return lines[0]

@@ -2,9 +2,11 @@
 
 import sys
 import traceback
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +19,7 @@ from batchnorm.layers import NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
 from batchnorm.progress import Place, report
 from batchnorm.tracking import MODES, Mirror, resolve_mode
-from batchnorm.train import resolve_device, train
+from batchnorm.train import resolve_device, resolve_precision, train
 
 CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
@@ -64,13 +66,20 @@ def plan(overrides: list[str]) -> Plan:
         made = Plan(cfg, runs, root, "")
     else:
         name = ",".join(changed)
-        made = Plan(cfg, runs, root / "scratch" / name.replace("/", "_"), name)
+        made = Plan(cfg, runs, root / "scratch" / folder_name(name), name)
     refuse_stale(made)
     return made
 
 
+def folder_name(changed: str) -> str:
+    """A file name of what runs of the user's own change; shortened where it would be too long."""
+    name = changed.replace("/", "_")
+    return name if len(name) <= 150 else f"{name[:140]}-{zlib.crc32(name.encode()):08x}"
+
+
 def settle(overrides: list[str]) -> DictConfig:
     """The composed config, with scale and stand_in decided where they say `auto`."""
+    config.said(overrides)
     which = [one for one in overrides if one.split("=")[0] in ("arm", "seed")]
     rest = [one for one in overrides if one not in which]
     cfg = composed(tuple(rest)).copy()
@@ -106,10 +115,11 @@ def available(name: str, root: str) -> bool:
 
 def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[Run]:
     """The runs that the experiment file itself declares, for the same arms, seeds and scale."""
-    plain = settle([one for one in overrides if one not in changed])
+    keys = {one.split("=")[0] for one in changed}
+    plain = settle([one for one in overrides if one.split("=")[0] not in keys])
     plain.scale, plain.stand_in = cfg.scale, cfg.stand_in
     try:
-        return config.expand(plain, [])
+        return config.expand(plain, [one for one in overrides if one.startswith("seeds=")])
     except ConfigError:  # an arm or scale that only the overrides declare
         return []
 
@@ -120,12 +130,19 @@ def refuse_stale(made: Plan) -> None:
         path = made.place(run).record
         if not path.exists():
             continue
-        changed = record.differences(record.load(path)["config"], run.config())
+        old = record.as_made(record.load(path))
+        changed = record.differences(old, as_it_will_be(run, made.cfg.device))
         if changed:
             raise record.RecordError(
                 f"{path}: is of another configuration ({'; '.join(changed)});"
                 f" move it away, or all of {path.parent}, to train anew"
             )
+
+
+def as_it_will_be(run: Run, device: str) -> dict[str, Any]:
+    """The config of a run with its precision as the device will have it, as record.as_made."""
+    precision = resolve_precision(run.precision, resolve_device(device))
+    return {**run.config(), "precision": precision}
 
 
 def train_missing(made: Plan) -> list[str]:
@@ -145,7 +162,7 @@ def train_missing(made: Plan) -> list[str]:
             raise
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            failures.append(f"{run.name}: {type(error).__name__}: {error}")
+            failures.append(f"{made.place(run).name}: {type(error).__name__}: {error}")
     return failures
 
 
@@ -170,7 +187,12 @@ def train_one(made: Plan, run: Run, device: torch.device, mode: str) -> None:
         )
 
     images = data.load(run.data, Path(made.cfg.data_root), device)
-    made_record = train(run, images, device, place.checkpoint, mirror.log, on_progress)
+    try:
+        made_record = train(run, images, device, place.checkpoint, mirror.log, on_progress)
+    except BaseException:
+        mirror.finish({})
+        place.progress.unlink(missing_ok=True)
+        raise
     record.write(place.record, made_record)
     for leftover in (place.checkpoint, place.progress):
         leftover.unlink(missing_ok=True)

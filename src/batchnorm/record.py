@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def as_made(record: Record) -> dict[str, Any]:
+    """The config of a record with `precision` as it was: where a config says auto, the device
+    decided, and runs in two precisions are not the same run."""
+    return {**record["config"], "precision": record["environment"]["precision"]}
+
+
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested dictionaries as pairs of dotted key and value."""
     for key, value in tree.items():
@@ -92,8 +99,10 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
+@cache
 def code_version() -> dict[str, Any]:
-    """The commit of the source tree, and whether code or configs differ from it."""
+    """The commit of the source tree, and whether code or configs differ from it: as it was when
+    first asked, since that is the code that this process has imported."""
     commit = _git("rev-parse", "HEAD")
     dirty = _git("status", "--porcelain", "--", *CODE)
     return {"commit": commit, "dirty": None if commit is None else dirty != ""}

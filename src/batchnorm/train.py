@@ -33,15 +33,16 @@ def train(
     """Train one run, from its checkpoint in the file `saved` if there is one, to its record.
 
     A loss that is not finite ends the run: that is a result, not a failure. Killed at any moment
-    and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not.
+    and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not,
+    on the same number of threads.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
     """
     batches = Batches(data, run.data.batch_size, run.data.augment, run.seed)
     precision = resolve_precision(run.precision, device)
     steps = max(1, round(run.optim.epochs * batches.per_epoch))
     evaluations = evaluation_steps(steps, run.evaluations)
-    state = start(run, data.classes, device)
-    checkpoint.restore(saved, run, state)
+    what = {**run.config(), "precision": precision}
+    state = checkpoint.restore(saved, what, lambda: start(run, data.classes, device))
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
     recent: list[Tensor] = []  # losses not yet looked at
     diverged_at = None
@@ -53,6 +54,8 @@ def train(
         if saving or len(recent) == CHECK_EVERY:
             diverged_at = first_not_finite(recent, state.step)
             recent = []
+        if evaluating and diverged_at is None and not weights_finite(state.model):
+            diverged_at = state.step
         if evaluating and diverged_at is None:
             row = evaluation_row(state, run, batches, steps, precision)
             state.seconds = row["seconds"] = time.perf_counter() - began
@@ -60,7 +63,7 @@ def train(
             on_row(row)
         if saving and diverged_at is None:
             state.seconds = time.perf_counter() - began
-            checkpoint.save(saved, run, state)
+            checkpoint.save(saved, what, state)
             saved_at = time.perf_counter()
             on_progress(state, steps)
     return finish(run, state, batches, steps, precision, diverged_at, began)
@@ -105,6 +108,11 @@ def first_not_finite(losses: list[Tensor], step: int) -> int | None:
     """The step (from 1) of the first loss that is not finite, the last being that of `step`."""
     finite = torch.isfinite(torch.stack(losses)).tolist()
     return step - len(losses) + 1 + finite.index(False) if False in finite else None
+
+
+def weights_finite(model: nn.Module) -> bool:
+    """Whether every parameter is; the last update may have overflowed after a finite loss."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
 
 
 def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precision: str) -> Row:
@@ -154,15 +162,17 @@ def finish(
         **{key: None if diverged_at else state.metrics[key][-1] for key in ends},
     }
     device = state.loss.device
-    where = environment(device, precision, batches.data.checksum)
+    where = environment(state.code, device, precision, batches.data.checksum)
     return record.make(run.config(), where, summary, state.metrics)
 
 
-def environment(device: torch.device, precision: str, checksum: str) -> dict[str, Any]:
-    """Where a record was made."""
+def environment(
+    code: dict[str, Any], device: torch.device, precision: str, checksum: str
+) -> dict[str, Any]:
+    """What a record was made by, where, and from which data."""
     cuda = device.type == "cuda"
     return {
-        **record.code_version(),
+        **code,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if cuda else _processor(),
@@ -186,6 +196,8 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"{device.type} is not supported")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         allowed = "auto, cpu" + (", cuda" if torch.cuda.is_available() else "")

@@ -46,6 +46,8 @@ def refuse_sizes(config: Data, root: Path) -> None:
         whole = _whole(config.name, config.stand_in, root)
     except Unavailable as error:
         raise DataError(f"{error}; stand_in=auto trains on generated images instead") from error
+    if config.holdout >= len(whole.train):
+        raise DataError(f"data.holdout={config.holdout}: must be below {len(whole.train)}")
     train, test = len(whole.train) - config.holdout, config.holdout or len(whole.test)
     for key, most in (("train_images", train), ("test_images", test)):
         wanted = getattr(config, key)

@@ -1,7 +1,9 @@
 """CIFAR-10 through torchvision: checksums verified, downloaded where absent."""
 
 import hashlib
+import os
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -22,13 +24,23 @@ def load(root: Path) -> DataSet:
 
     folder = root / CIFAR10.base_folder
     parts = dict([*CIFAR10.train_list, *CIFAR10.test_list, _names(CIFAR10)])
-    _refuse_corrupt(folder, parts)
-    missing = [name for name in parts if not (folder / name).exists()]
-    if missing:
-        _download(CIFAR10, root, folder, missing, complete=len(missing) == len(parts))
+    with _alone(root):
+        _refuse_corrupt(folder, parts)
+        missing = [name for name in parts if not (folder / name).exists()]
+        if missing:
+            _download(CIFAR10, root, folder, missing, complete=len(missing) == len(parts))
     train, test = (CIFAR10(str(root), train=part) for part in (True, False))
     checksum = hashlib.md5("".join(sorted(parts.values())).encode()).hexdigest()
     return DataSet(_split(train), _split(test), classes=10, checksum=checksum)
+
+
+def _alone(root: Path) -> AbstractContextManager[object]:
+    """Keeps other processes from downloading, or from reading what is half downloaded."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"CIFAR-10 is not in {root}, which cannot be made: {error}") from error
+    return FileLock(root / ".cifar10.lock") if os.access(root, os.W_OK) else nullcontext()
 
 
 def _names(dataset: type) -> list[str]:
@@ -53,9 +65,7 @@ def _download(dataset: type, root: Path, folder: Path, missing: list[str], compl
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS_TO_ANSWER)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".cifar10.lock"):
-            dataset(str(root), download=True)
+        dataset(str(root), download=True)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError after URLError
         if not complete:
             names = ", ".join(missing)

@@ -1,0 +1,225 @@
+"""How fast training is, against the usual recipe and against the bare step; measured alternating.
+
+The usual recipe: a DataLoader with two workers, PIL transforms, float32, NCHW, all cores. Ours:
+as `make reproduce-cifar` trains on a CPU, one single-threaded run per core, side by side. Both
+train the network of the same arm in the same batches; medians over the rounds, and the spread.
+
+    python scripts/bench.py [--rounds 5] [--steps 25]
+"""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from batchnorm import data, models, optim, train
+from batchnorm.config import Run
+from batchnorm.data import Batches
+from batchnorm.experiment import plan, train_one
+from batchnorm.tracking import Mirror
+
+CPU = torch.device("cpu")
+QUICK = ["experiment=cifar10_learning_rate", "scale=quick", "seed=0", "stand_in=never"]
+STEPS = 10**6  # so many that the rate does not decay while we measure
+
+
+def of_arm(arm: str) -> tuple[Run, Path]:
+    """The quick run of one arm of the learning-rate study, and the data root."""
+    made = plan([*QUICK, f"arm={arm}", "output=/nonexistent"])
+    return made.runs[0], Path(made.cfg.data_root)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+# --- the usual recipe -----------------------------------------------------------------------------
+
+
+def usual_batches(root: Path, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """CIFAR-10 as most repositories load it, for ever."""
+    from torchvision import datasets, transforms
+
+    transform = transforms.Compose([
+        transforms.RandomCrop(32, padding=4),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    ])  # fmt: skip
+    images = datasets.CIFAR10(str(root), transform=transform)
+    loader = torch.utils.data.DataLoader(
+        images, batch_size, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
+    )
+    while True:
+        yield from loader
+
+
+def usual_training(run: Run, root: Path) -> Callable[[int], None]:
+    """A function that trains so many steps by the usual recipe."""
+    model = models.build(run.model, 10, run.seed).train()
+    optimizer = torch.optim.SGD(
+        model.parameters(), optim.rate(run.optim, 0, STEPS), 0.9, weight_decay=5e-4
+    )
+    batches = usual_batches(root, run.data.batch_size)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            images, labels = next(batches)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+    return steps
+
+
+# --- ours -----------------------------------------------------------------------------------------
+
+
+def our_training(run: Run, root: Path) -> tuple[Callable[[int], None], train.State, Batches, str]:
+    """A function that trains so many steps as a run does, and what it trains with."""
+    images = data.load(run.data, root, CPU)
+    batches = Batches(images, run.data.batch_size, run.data.augment, run.seed)
+    state, precision = train.start(run, 10, CPU), train.resolve_precision(run.precision, CPU)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            train.train_step(state, run, batches, STEPS, precision)
+
+    return steps, state, batches, precision
+
+
+def our_process(arm: str, pipe: Connection) -> None:
+    """Trains, on one thread, as many steps as the pipe asks for; None ends it."""
+    torch.set_num_threads(1)
+    steps, *_ = our_training(*of_arm(arm))
+    steps(3)
+    pipe.send("ready")
+    while (count := pipe.recv()) is not None:
+        steps(count)
+        pipe.send("done")
+
+
+def throughput(arm: str, rounds: int, count: int) -> None:
+    """Print images per second of both, and their ratio, measured in alternation."""
+    cores = len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(cores):
+        ours, theirs = context.Pipe()
+        processes.append(context.Process(target=our_process, args=(arm, theirs), daemon=True))
+        processes[-1].start()
+        pipes.append(ours)
+    for pipe in pipes:
+        pipe.recv()
+    run, root = of_arm(arm)
+    usual = usual_training(run, root)
+    usual(3)
+
+    def beside() -> None:
+        for pipe in pipes:
+            pipe.send(count)
+        for pipe in pipes:
+            pipe.recv()
+
+    images = run.data.batch_size * count
+    pairs = [(images / timed(lambda: usual(count)), cores * images / timed(beside))
+             for _ in range(rounds)]  # fmt: skip
+    for pipe in pipes:
+        pipe.send(None)
+    for process in processes:
+        process.join()
+    report(f"{arm}: usual recipe, images/s", [pair[0] for pair in pairs])
+    report(f"{arm}: ours, {cores} runs side by side, images/s", [pair[1] for pair in pairs])
+    report(f"{arm}: ratio", [pair[1] / pair[0] for pair in pairs])
+
+
+def overhead(arm: str, rounds: int, count: int) -> None:
+    """Print the share of a whole quick run that is not the bare step: forward, loss and backward
+    on one resident batch, the limit that no loop can beat. One thread; data, optimizer,
+    evaluations, checkpoints, progress and the W&B mirror (offline) are all in the share. The bare
+    steps are measured before and after the run."""
+    torch.set_num_threads(1)
+    folder = Path("outputs/bench")
+    made = plan([*QUICK, f"arm={arm}", f"output={folder}"])
+    run, root = made.runs[0], Path(made.cfg.data_root)
+    shutil.rmtree(folder / "records", ignore_errors=True)
+    steps, state, batches, precision = our_training(run, root)
+    images, labels = batches.train(0)
+
+    def bare() -> None:
+        for _ in range(count):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                logits = state.model(images)
+            nn.functional.cross_entropy(logits.float(), labels).backward()
+            state.model.zero_grad()
+
+    bare()
+    before = [timed(bare) / count for _ in range(rounds)]
+    full = [timed(lambda: steps(count)) / count for _ in range(rounds)]
+    whole = timed(lambda: train_one(made, run, CPU, "offline"))
+    after = [timed(bare) / count for _ in range(rounds)]
+    total = round(run.optim.epochs * batches.per_epoch)
+    report(f"{arm}: bare step, ms", [1e3 * each for each in before + after])
+    report(f"{arm}: training step, ms", [1e3 * each for each in full])
+    report(f"{arm}: a quick run, s", [whole])
+    shares = [100 * (1 - total * each / whole) for each in before + after]
+    report(f"{arm}: share of it outside the bare steps, %", shares)
+
+
+def mirror(arm: str, rounds: int, count: int) -> None:
+    """Print what mirroring to W&B, offline, adds to so many steps with a row after each fifth of
+    them, and to a first run, which starts W&B's service."""
+    torch.set_num_threads(1)
+    steps, *_ = our_training(*of_arm(arm))
+    steps(3)
+
+    def trained(mode: str) -> float:
+        def work() -> None:
+            tracked = Mirror("bench", arm, {}, Path("outputs/bench"), mode)
+            for part in range(5):
+                steps(count // 5)
+                tracked.log({"step": part, "test/accuracy": 0.5})
+            tracked.finish({})
+            tracked.wait(10)
+
+        return timed(work)
+
+    first = trained("offline")
+    pairs = [(trained("disabled"), trained("offline")) for _ in range(rounds)]
+    without = statistics.median(pair[0] for pair in pairs)
+    report(f"{arm}: W&B offline adds to the first run, s", [first - without])
+    report(f"{arm}: W&B offline adds to a later run, s", [on - off for off, on in pairs])
+
+
+def report(name: str, values: list[float]) -> None:
+    """One line: median and spread."""
+    middle = statistics.median(values)
+    print(f"{name:<60} {middle:9.2f}   ({min(values):.2f} to {max(values):.2f})", flush=True)
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=25)
+    options = parser.parse_args()
+    print(f"medians of {options.rounds} alternating rounds, and the spread", flush=True)
+    for arm in ("baseline", "bn_x5"):
+        throughput(arm, options.rounds, options.steps)
+        overhead(arm, options.rounds, options.steps)
+    mirror("bn_x5", options.rounds, 2 * options.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The command line as a person uses it: help, refusals, progress, Ctrl-C, sweeps, stand-in data."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from batchnorm import __main__ as cli
+from batchnorm import experiment, progress, record
+from batchnorm.train import train
+from conftest import script, small_run
+
+BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always", "wandb=disabled"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_explains_itself_with_examples(capsys):
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for part in ("examples", "cifar10_learning_rate", "scale", "hydra/launcher=joblib", "Ctrl-C"):
+        assert part in said
+    assert max(len(line) for line in said.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("wrong", ["optim.lr=interval(0,1)", "hydra.launcher.n_jobs=two"])
+def test_what_no_sweep_can_be_is_refused_in_one_line(wrong, here, capsys):
+    assert cli.main(["-m", *BASE, wrong]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_sweep_of_values_that_hydra_writes_otherwise_finds_its_records(here, capsys):
+    sweep = ["-m", *BASE, "arm=baseline", "seed=0", "data.augment=false", "optim.lr=1e-2,.05"]
+    assert cli.main(sweep) == 0
+    assert "[2/2]" in capsys.readouterr().out
+    folders = sorted(path.name for path in here.glob("outputs/stand-in/scratch/*"))
+    assert folders == [f"data.augment=False,optim.lr={lr}" for lr in ("0.01", "0.05")]
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_a_refusal_is_one_line_before_any_work(flags, here, capsys):
+    assert cli.main([*flags, *BASE, "optim.lr_multiplier=-1"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: optim.lr_multiplier=-1")
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
+    assert list(here.iterdir()) == []
+
+
+def test_one_bad_value_in_a_sweep_stops_it_before_the_first_run(here, capsys):
+    assert cli.main(["-m", *BASE, "arm=bn_x5", "seed=0", "optim.lr=0.1,-0.1"]) == 2
+    assert "optim.lr=-0.1" in capsys.readouterr().err
+    assert list(here.iterdir()) == []
+
+
+def test_a_sweep_is_the_product_of_its_values():
+    jobs = cli.combinations(["a=1,2", "seed=range(3)", "b=x", "hydra/launcher=joblib"])
+    same = cli.combinations(["data.augment=false", "optim.lr=1e-2", "arm=a,b", "arm=c"])
+    assert same == [["data.augment=False", "optim.lr=0.01", "arm=c"]], "as Hydra writes them"
+    assert jobs == [[f"a={a}", f"seed={s}", "b=x"] for a in (1, 2) for s in (0, 1, 2)]
+
+
+def test_runs_are_trained_once_and_a_stale_record_is_refused_by_name(here, capsys):
+    command = [*BASE, "arm=baseline", "seed=0"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert "[1/1] baseline-0" in said
+    assert said.strip().splitlines()[-1].startswith("STAND-IN DATA")
+    (path,) = here.glob("outputs/stand-in/records/smoke/*/*.json")
+    written = path.stat().st_mtime_ns
+    assert cli.main(command) == 0
+    assert "1 of 1 runs are done already" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == written
+    changed = record.load(path)
+    changed["config"]["optim"]["lr"] = 0.5
+    record.write(path, changed)
+    assert cli.main(command) == 2
+    assert "optim.lr: 0.5 -> 0.02" in capsys.readouterr().err
+
+
+def test_nothing_but_the_record_is_left(here):
+    assert cli.main([*BASE, "arm=bn_x5", "seed=1"]) == 0
+    left = sorted(p.name for p in here.glob("outputs/stand-in/records/smoke/*/*"))
+    assert left == ["bn_x5-1.json"]
+
+
+def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):
+    def sometimes(run, *rest):
+        if run.arm == "baseline_x5":
+            raise RuntimeError("the machine is on fire")
+        return train(run, *rest)
+
+    monkeypatch.setattr(experiment, "train", sometimes)
+    assert cli.main([*BASE, "seed=0"]) == 1
+    said = capsys.readouterr()
+    assert "baseline_x5-0: RuntimeError: the machine is on fire" in said.err.splitlines()[-1]
+    assert len(list(here.glob("outputs/**/*.json"))) == 7
+
+
+def start(arguments: list[str], folder: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    command = [sys.executable, "-m", "batchnorm", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(launcher, here):
+    """Long runs, interrupted as by a terminal: the signal goes to the whole process group."""
+    flags = ["-m"] if launcher else []
+    arguments = [*flags, *BASE, *launcher, "arm=baseline,bn_x5" if launcher else "arm=bn_x5"]
+    arguments += ["seed=0", "optim.epochs=400", "evaluations=300"]
+    process = start(arguments, here)
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        if len(list(here.glob("outputs/**/*.ckpt"))) == (2 if launcher else 1):
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in err
+    (root,) = here.glob("outputs/stand-in/scratch/*")
+    assert "optim.epochs=400" in root.name
+    assert not list(here.glob("outputs/**/*.json"))
+    assert list(here.glob("outputs/**/*.ckpt"))
+
+
+def test_a_sweep_side_by_side_leaves_the_records_of_one_after_the_other(here):
+    """Hydra's joblib launcher, two processes: the same records, bit for bit."""
+    both = "arm=baseline,bn_baseline"
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep = start(["-m", *BASE, both, "seed=0,1", *launcher, "output=beside"], here)
+    out, err = sweep.communicate(timeout=180)
+    assert sweep.returncode == 0, err
+    assert "[4/4]" in out
+    for arm in ("baseline", "bn_baseline"):
+        single = start([*BASE, f"arm={arm}", "threads=1", "output=after"], here)
+        assert single.wait(timeout=120) == 0
+    for path in here.glob("beside/stand-in/records/**/*.json"):
+        ours = record.load(path)
+        theirs = record.load(here / "after" / path.relative_to(here / "beside"))
+        for key in ("step", "train/loss", "test/loss", "test/accuracy"):
+            assert ours["metrics"][key] == theirs["metrics"][key], path.name
+
+
+def test_reproduce_names_every_run_and_as_many_jobs_as_cores(here):
+    reproduce = script("reproduce")
+    made = experiment.plan([*BASE, "device=cpu"])
+    command = reproduce.command(made, [*BASE, "device=cpu"])
+    jobs = cli.combinations([one for one in command if one != "-m"])
+    names = {(run.arm, run.seed) for job in jobs for run in experiment.plan(job).runs}
+    assert names == {(run.arm, run.seed) for run in made.runs}
+
+
+def test_progress_tells_accuracy_speed_and_time_left(tmp_path, capsys):
+    places = [progress.Place(f"run-{i}", tmp_path / f"run-{i}.json") for i in range(4)]
+    config, summary = small_run().config(), {"seconds": 100.0, "images_per_second": 2000.0}
+    summary |= {"diverged": False, "diverged_at_step": None, "test/accuracy": 0.5}
+    record.write(places[0].record, record.make(config, {}, summary, {}))
+    watch = progress.Watch(places, workers=2)
+    with watch:
+        assert "1 of 4 runs are done" in capsys.readouterr().out
+        assert watch.left() == pytest.approx(150)  # three runs of 100 s, two at a time
+        status = {"step": 50, "steps": 100, "seconds": 50.0, "accuracy": 0.4}
+        progress.report(places[1], {**status, "images_per_second": 1500})
+        assert watch.left() == pytest.approx(125, abs=1)
+        line = progress.status_line(watch._running(), 1, 4, watch.left())
+        assert line == "1/4 runs | run-1 40.0 % 1,500 images/s | 2:05 left"
+        diverged = {**summary, "diverged": True, "diverged_at_step": 7, "seconds": 1.0}
+        record.write(places[1].record, record.make(config, {}, diverged, {}))
+    said = capsys.readouterr().out
+    assert "[2/4] run-1" in said
+    assert "diverged at step 7" in said
