@@ -13,7 +13,7 @@ from batchnorm.config import ConfigError
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
 from batchnorm.record import RecordError
-from batchnorm.tracking import Mirror, resolve_mode
+from batchnorm.tracking import Mirror, leave, resolve_mode
 from batchnorm.train import resolve_device
 
 
@@ -54,8 +54,7 @@ def mirror_figures(made: Plan) -> None:
     for path in figures:
         mirror.image(path.stem, path)
     mirror.finish({})
-    mirror.wait(20)
 
 
 if __name__ == "__main__":
-    sys.exit(reproduce([f"experiment={sys.argv[1]}", *sys.argv[2:]]))
+    leave(reproduce([f"experiment={sys.argv[1]}", *sys.argv[2:]]))

@@ -63,6 +63,28 @@ def test_offline_it_writes_everything_and_connects_to_nothing(tmp_path, listener
         json.loads(line)
 
 
+HANGING = """
+import sys
+from pathlib import Path
+from batchnorm.tracking import Mirror, leave, resolve_mode
+mirror = Mirror("group", "arm-0", {}, Path(sys.argv[1]), resolve_mode("auto"))
+mirror.log({"step": 1})
+mirror.finish({})
+leave(3, patience=1.0)
+"""
+
+
+def test_a_server_that_never_answers_does_not_keep_the_program_from_ending(tmp_path, listener):
+    address, seen = listener
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    account = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "a" * 40, "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", HANGING, str(tmp_path)]
+    done = subprocess.run(command, env=clean | account, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "not everything was sent" in done.stderr
+    assert seen, "logged in, it is online"
+
+
 def test_a_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
     def broken():
         raise OSError("no such server")

@@ -14,6 +14,7 @@ from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan, train_missing
 from batchnorm.progress import Place, Watch
 from batchnorm.record import RecordError
+from batchnorm.tracking import leave
 
 HELP = """\
 Trains the runs of an experiment that have no record yet, each to one JSON file under outputs/.
@@ -148,4 +149,4 @@ def job(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

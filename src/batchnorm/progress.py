@@ -1,6 +1,7 @@
 """What a person sees while runs train: runs done, accuracy, images per second, time left."""
 
 import json
+import shutil
 import sys
 import threading
 import time
@@ -81,6 +82,7 @@ class Watch:
     def _status(self) -> None:
         line = status_line(self._running(), len(self.finished), len(self.places), self.left())
         if sys.stdout.isatty():
+            line = line[: shutil.get_terminal_size().columns - 1]  # a wrapped line would stay
             self._clear()
             print(line, end="", flush=True)
             self.width = len(line)
@@ -116,7 +118,7 @@ class Watch:
 
 
 def status_line(running: list[Status], done: int, total: int, left: float | None) -> str:
-    """One line of at most about 100 columns: runs done, each running run, time left."""
+    """One line: runs done, each running run, time left."""
     parts = [f"{done}/{total} runs"]
     for status in running[:2]:
         accuracy = "" if status["accuracy"] is None else f" {100 * status['accuracy']:.1f} %"

@@ -2,11 +2,13 @@
 
 import os
 import queue
+import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 MODES = ("auto", "online", "offline", "disabled")
 
@@ -34,11 +36,27 @@ def _wandb() -> ModuleType:
     return wandb
 
 
+def leave(status: int, patience: float = 10.0) -> NoReturn:
+    """End the program. Uploads get so many seconds; W&B's own exit handler would wait for a server
+    that does not answer for as long as it does not."""
+    deadline = time.monotonic() + patience
+    for mirror in Mirror.unended:
+        mirror.wait(max(0.0, deadline - time.monotonic()))
+    if all(mirror.ended for mirror in Mirror.unended):
+        sys.exit(status)
+    print("Weights & Biases: not everything was sent; the records have it all", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 class Mirror:
     """One run, mirrored by a thread of its own, so that no server can slow or stop the training.
 
     The first failure is printed once; from then on the mirror is silent and the run goes on.
     """
+
+    unended: ClassVar["list[Mirror]"] = []  # of this process
 
     def __init__(self, group: str, name: str, config: dict[str, Any], folder: Path, mode: str):
         self.mode = mode
@@ -55,6 +73,8 @@ class Mirror:
             "reinit": "create_new",
         }
         folder.mkdir(parents=True, exist_ok=True)
+        self.ended = False
+        Mirror.unended.append(self)
         self._rows: queue.Queue[tuple[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._mirror, name=f"wandb-{name}", daemon=True)
         self._thread.start()
@@ -97,5 +117,8 @@ class Mirror:
                 else:
                     run.summary.update(content)
             run.finish()
+            self.ended = True
         except Exception as error:
-            print(f"Weights & Biases: {error}; going on without it", flush=True)
+            print(
+                f"Weights & Biases: {type(error).__name__} {error}; going on without it", flush=True
+            )
