@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -215,6 +216,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     options = parser.parse_args()
     print(f"medians of {options.rounds} alternating rounds, and the spread", flush=True)
+    try:
+        of_arm("baseline")
+    except data.DataError as error:  # the usual recipe needs real files to decode
+        sys.exit(f"error: {error}")
     for arm in ("baseline", "bn_x5"):
         throughput(arm, options.rounds, options.steps)
         overhead(arm, options.rounds, options.steps)
