@@ -1,5 +1,6 @@
 """Whole data sets as tensors, and batches of them made by tensor operations."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -72,22 +73,18 @@ class Batches:
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
         return self._batch(chosen, stream(self.seed, "augment", step))
 
-    def population(self, count: int) -> list[Tensor]:
+    def population(self, count: int) -> Iterator[Tensor]:
         """Training batches for the population statistics (Algorithm 2): the same at every call."""
         generator = torch.Generator().manual_seed(stream(self.seed, "population", 0))
         order = torch.randint(len(self.data.train), (count, self.batch_size), generator=generator)
-        return [
-            self._batch(chosen.to(self.padded.device), stream(self.seed, "population", 1 + i))[0]
-            for i, chosen in enumerate(order)
-        ]
+        for i, chosen in enumerate(order.to(self.padded.device)):
+            yield self._batch(chosen, stream(self.seed, "population", 1 + i))[0]
 
-    def test(self, size: int = 125) -> list[tuple[Tensor, Tensor]]:
+    def test(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole evaluation split, in order, not augmented."""
         split = self.data.test
-        return [
-            (self._normalize(split.images[i : i + size]), split.labels[i : i + size])
-            for i in range(0, len(split), size)
-        ]
+        for i in range(0, len(split), size):
+            yield self._normalize(split.images[i : i + size]), split.labels[i : i + size]
 
     def _batch(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         if self.augment:
