@@ -1,4 +1,5 @@
 # make help lists what there is. Everything sets itself up; a second make installs nothing again.
+# make reproduce-cifar ARGS='scale=full seeds=[0]' passes overrides on.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,13 +37,13 @@ bench: setup  ## images per second against the usual recipe, and what the loop c
 	$(BIN)/python scripts/bench.py
 
 reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, trained here (20 minutes on 2 cores)
-	$(BIN)/python scripts/reproduce.py cifar10_learning_rate
+	$(BIN)/python scripts/reproduce.py cifar10_learning_rate $(ARGS)
 
 tune-cifar: setup  ## the learning rate of the plain network, chosen on a hold-out
-	$(BIN)/python scripts/reproduce.py cifar10_tune
+	$(BIN)/python scripts/reproduce.py cifar10_tune $(ARGS)
 
 precision-cifar: setup  ## the same arms in float32: does bfloat16 bias the comparison?
-	$(BIN)/python scripts/reproduce.py cifar10_precision
+	$(BIN)/python scripts/reproduce.py cifar10_precision $(ARGS)
 
 figures: setup  ## draw results/ and the README's tables from the committed records
 	$(BIN)/python scripts/report.py --readme README.md

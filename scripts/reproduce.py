@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from batchnorm.__main__ import main
-from batchnorm.config import ConfigError
+from batchnorm.config import ConfigError, options
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
 from batchnorm.record import RecordError
@@ -57,4 +57,6 @@ def mirror_figures(made: Plan) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(f"usage: reproduce.py EXPERIMENT [KEY=VALUE ...]; one of {options('experiment')}")
     leave(reproduce([f"experiment={sys.argv[1]}", *sys.argv[2:]]))
