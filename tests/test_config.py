@@ -160,6 +160,8 @@ REFUSED = {
     "device=tpu9": ["device=tpu9", "cpu"],
     "threads=0": ["threads=0", "from 1"],
     "arms.mine.optim.lrr=1": ["lrr", "no such key"],
+    "arms.mine.seeds=[1]": ["seeds", "no such key", "arms.mine"],
+    "scales.smoke.seeds=3": ["seeds=3", "list"],
     "arms.mine=[1]": ["arms.mine", "must be"],
     "optim.lr=[": ["optim.lr=["],
     "arm=[": ["arm=["],
@@ -177,7 +179,7 @@ REFUSED = {
 @pytest.mark.parametrize("override", REFUSED)
 def test_what_cannot_be_run_is_refused_in_one_line(override):
     if override.startswith("arms."):
-        override = "+" + override
+        override = "+" + override  # not in the file, so Hydra wants it added
     with pytest.raises((ConfigError, DataError)) as refused:
         planned(*[o for o in SMOKE if o.split("=")[0] != override.split("=")[0]], override)
     message = str(refused.value)

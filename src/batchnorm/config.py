@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -97,7 +97,8 @@ class Config(What):
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: everything that decides its outcome, and nothing else."""
+    """One training run: everything that decides its outcome, and nothing else. (What precision
+    `auto` comes to, the device decides: see record.as_made.)"""
 
     experiment: str
     arm: str
@@ -146,6 +147,8 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     _refuse_no_mapping(f"scales.{scale}", cfg.scales[scale])
     chosen = said(overrides)
     seeds = cfg.seeds if "seeds" in chosen else cfg.scales[scale].get("seeds", cfg.seeds)
+    if not isinstance(seeds, ListConfig) or not all(isinstance(seed, int) for seed in seeds):
+        raise ConfigError(f"seeds={seeds}: must be a list of whole numbers, such as [0,1,2]")
     if not seeds:
         raise ConfigError("seeds=[]: must name at least one seed, for example seeds=[0,1,2]")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -164,7 +167,9 @@ def _run(cfg: DictConfig, scale: str, arm: str, seed: int, chosen: dict[str, Any
     try:
         for where, part in parts.items():
             _refuse_no_mapping(where, part)
-            kept = {key: value for key, value in part.items() if key != "seeds"}
+            kept = dict(part)
+            if where.startswith("scales."):
+                kept.pop("seeds", None)  # a scale's, not a run's: see expand
             base = OmegaConf.merge(base, kept)
         where = "the command line"
         for key, value in chosen.items():
