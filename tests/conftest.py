@@ -26,7 +26,7 @@ def small_run(**changes) -> Run:
     """A run of a few steps; keys such as model__norm="batch" change it."""
     parts = {
         "data": Data(name="cifar10", train_images=96, test_images=40, augment=True, batch_size=16),
-        "model": Model(name="convnet", width=4, depth=4, dropout=0.2),
+        "model": Model(name="convnet", width=4, depth=5, dropout=0.2),
         "optim": Optim(lr=0.02, momentum=0.9, weight_decay=5e-4, epochs=3, final_lr=0.3),
     }
     flat = {"experiment": "test", "arm": "a", "seed": 0, "scale": "smoke", "precision": "float32"}

@@ -140,7 +140,7 @@ REFUSED = {
     "model.activation=tanh": ["model.activation=tanh", "relu, sigmoid"],
     "model.init=warm": ["model.init=warm", "he, glorot, gaussian"],
     "model.name=other": ["model.name=other", "convnet"],
-    "model.depth=3": ["model.depth=3", "from 4"],
+    "model.depth=4": ["model.depth=4", "from 5"],
     "model.width=0": ["model.width=0", "from 1"],
     "model.dropout=1": ["model.dropout=1", "below 1"],
     "model.init_scale=0": ["model.init_scale=0", "above 0"],

@@ -234,7 +234,7 @@ CHECKS: list[Check] = [
     ("model.dropout", lambda v: 0 <= v < 1, "from 0 to below 1"),
     ("model.init_scale", lambda v: 0 < v < float("inf"), "above 0"),
     ("model.width", lambda v: v >= 1, "a whole number from 1"),
-    ("model.depth", lambda v: v >= 4, "a whole number from 4"),
+    ("model.depth", lambda v: v >= 5, "a whole number from 5"),
     ("optim.lr", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.lr_multiplier", lambda v: 0 < v < float("inf"), "above 0"),
     ("optim.momentum", lambda v: 0 <= v < 1, "from 0 to below 1"),

@@ -6,16 +6,19 @@ from batchnorm.config import Model
 from batchnorm.layers import NORMS
 
 ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "sigmoid": nn.Sigmoid}
+SHARES = (1, 2, 2, 4)  # of the convolutions, by stage
+MAPS = (1, 2, 4, 4)  # feature maps of each stage, in widths
 
 
-def stages(depth: int) -> tuple[int, int, int]:
-    """How many 3x3 convolutions each stage has, in the ratio 2:3:4, for `depth` weight layers."""
-    first, second = max(1, round((depth - 1) * 2 / 9)), max(1, round((depth - 1) * 3 / 9))
-    return first, second, depth - 1 - first - second
+def stages(depth: int) -> list[int]:
+    """How many 3x3 convolutions each stage has, in the ratio of SHARES, for `depth` weight layers
+    (the last one is linear), of which there must be 5 or more."""
+    first = [max(1, round((depth - 1) * share / sum(SHARES))) for share in SHARES[:-1]]
+    return [*first, depth - 1 - sum(first)]
 
 
 def convnet(config: Model, classes: int) -> nn.Sequential:
-    """Three stages of 3x3 convolutions with width, 2 width and 4 width feature maps, each
+    """Four stages of 3x3 convolutions with 1, 2, 4 and 4 times `width` feature maps, each
     convolution followed by norm and activation (the paper's g(BN(Wu)), section 3.2), max pooling
     between stages, global average pooling, Dropout, and one linear layer.
 
@@ -24,11 +27,11 @@ def convnet(config: Model, classes: int) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     maps = 3
-    for stage, convolutions in enumerate(stages(config.depth)):
-        if stage > 0:
+    for convolutions, widths in zip(stages(config.depth), MAPS, strict=True):
+        if layers:
             layers.append(nn.MaxPool2d(2))
+        width = config.width * widths
         for _ in range(convolutions):
-            width = config.width * 2**stage
             layers += [
                 nn.Conv2d(maps, width, 3, padding=1, bias=config.norm == "none"),
                 NORMS[config.norm](width),
