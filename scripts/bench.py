@@ -68,7 +68,7 @@ def usual_batches(root: Path, batch_size: int) -> Iterator[tuple[Tensor, Tensor]
 
 def usual_training(run: Run, root: Path) -> Callable[[int], None]:
     """A function that trains so many steps by the usual recipe."""
-    model = models.build(run.model, 10, run.seed).train()
+    model = models.build(run.model, (32, 32, 3), 10, run.seed).train()
     optimizer = torch.optim.SGD(
         model.parameters(), optim.rate(run.optim, 0, STEPS), 0.9, weight_decay=5e-4
     )
@@ -90,8 +90,8 @@ def usual_training(run: Run, root: Path) -> Callable[[int], None]:
 def our_training(run: Run, root: Path) -> tuple[Callable[[int], None], train.State, Batches, str]:
     """A function that trains so many steps as a run does, and what it trains with."""
     images = data.load(run.data, root, CPU)
-    batches = Batches(images, run.data.batch_size, run.data.augment, run.seed)
-    state, precision = train.start(run, 10, CPU), train.resolve_precision(run.precision, CPU)
+    batches = Batches(images, run.data, run.seed)
+    state, precision = train.start(run, images, CPU), train.resolve_precision(run.precision, CPU)
 
     def steps(count: int) -> None:
         for _ in range(count):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchnorm.config import ConfigError
+from batchnorm.config import ConfigError, completed
 from batchnorm.data import DataError
 from batchnorm.experiment import as_it_will_be, plan
 from batchnorm.record import Record, RecordError, as_made, differences, in_history, load, write
@@ -32,7 +32,7 @@ def refusal(record: Record, declared: Configs, known: dict[str | None, bool]) ->
     name = f"{config['arm']}-{config['seed']}"
     if name not in declared:
         return "is of a run that its experiment does not declare"
-    changed = differences(as_made(record), declared[name])
+    changed = differences(completed(as_made(record)), declared[name])
     return f"is stale: {'; '.join(changed)}" if changed else None
 
 

@@ -30,7 +30,7 @@ def small_run(**changes) -> Run:
         "optim": Optim(lr=0.02, momentum=0.9, weight_decay=5e-4, epochs=3, final_lr=0.3),
     }
     flat = {"experiment": "test", "arm": "a", "seed": 0, "scale": "smoke", "precision": "float32"}
-    flat |= {"evaluations": 4}
+    flat |= {"evaluations": 4, "probes": []}
     for key, value in changes.items():
         group, _, name = key.partition("__")
         if name:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from batchnorm import data
+from batchnorm.config import Data
 from batchnorm.data import Batches, DataError, DataSet, Split, cifar10, sets, standin
 from conftest import real_data_root
 
@@ -22,6 +23,10 @@ def numbered(n: int = 40) -> DataSet:
     return DataSet(split, split[:10], classes=n, checksum="numbered")
 
 
+def batches_of(whole: DataSet, batch_size: int, augment: bool, seed: int, **more) -> Batches:
+    return Batches(whole, Data("any", augment=augment, batch_size=batch_size, **more), seed)
+
+
 def pixels(batches: Batches, images: torch.Tensor) -> torch.Tensor:
     """Normalized images back in 0..255, (m, H, W, C)."""
     raw = (images.permute(0, 2, 3, 1) - batches.offset) / batches.scale
@@ -30,7 +35,7 @@ def pixels(batches: Batches, images: torch.Tensor) -> torch.Tensor:
 
 
 def test_an_epoch_shows_every_image_once_and_another_order_each_time():
-    batches = Batches(numbered(), 8, augment=False, seed=3)
+    batches = batches_of(numbered(), 8, augment=False, seed=3)
     epochs = [torch.cat([batches.train(e * 5 + i)[1] for i in range(5)]) for e in range(2)]
     for labels in epochs:
         assert sorted(labels.tolist()) == list(range(40))
@@ -38,16 +43,16 @@ def test_an_epoch_shows_every_image_once_and_another_order_each_time():
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
-    first, second = (Batches(numbered(), 8, augment=True, seed=3) for _ in range(2))
+    first, second = (batches_of(numbered(), 8, augment=True, seed=3) for _ in range(2))
     for step in (7, 0, 3):
         assert torch.equal(first.train(step)[0], second.train(step)[0])
-    other = Batches(numbered(), 8, augment=True, seed=4)
+    other = batches_of(numbered(), 8, augment=True, seed=4)
     assert not torch.equal(first.train(0)[1], other.train(0)[1])
 
 
 def test_without_augmentation_images_are_what_they_were():
     whole = numbered()
-    batches = Batches(whole, 8, augment=False, seed=0)
+    batches = batches_of(whole, 8, augment=False, seed=0)
     images, labels = batches.train(2)
     assert torch.equal(pixels(batches, images), whole.train.images[labels])
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -57,7 +62,7 @@ def test_augmentation_is_a_shift_and_a_mirror():
     """Each augmented image is one of the 81 shifts, mirrored or not, of its own image; over many,
     every shift comes, and half are mirrored."""
     whole = numbered()
-    batches = Batches(whole, 40, augment=True, seed=0)
+    batches = batches_of(whole, 40, augment=True, seed=0)
     seen, mirrored, total = set(), 0, 0
     for step in range(20):
         images, labels = batches.train(step)
@@ -85,7 +90,7 @@ def test_statistics_are_those_of_the_pixels():
 
 
 def test_training_images_are_normalized_by_their_own_statistics():
-    batches = Batches(numbered(), 40, augment=False, seed=0)
+    batches = batches_of(numbered(), 40, augment=False, seed=0)
     images, _ = batches.train(0)
     assert images.mean((0, 2, 3)).abs().max() < 1e-4
     torch.testing.assert_close(images.std((0, 2, 3), correction=0), torch.ones(3))

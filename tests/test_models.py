@@ -6,11 +6,13 @@ from torch import nn
 
 from batchnorm import models
 from batchnorm.config import Model
+from batchnorm.layers import TorchBatchNorm
 from batchnorm.models.convnet import stages
 
 
 def build(seed=0, **changes) -> nn.Module:
-    return models.build(Model(**{"name": "convnet", "width": 4, "depth": 10, **changes}), 10, seed)
+    config = Model(**{"name": "convnet", "width": 4, "depth": 10, **changes})
+    return models.build(config, (32, 32, 3), 10, seed)
 
 
 def weights(model: nn.Module) -> list[torch.Tensor]:
@@ -42,10 +44,10 @@ def test_arms_at_one_seed_start_from_the_same_weights():
 def test_norm_and_activation_stand_where_they_are_told():
     """Conv, then norm, then activation; no bias where beta takes its place."""
     kinds = [type(m) for m in build(norm="batch", activation="sigmoid")][:3]
-    assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.Sigmoid]
+    assert kinds == [nn.Conv2d, TorchBatchNorm, nn.Sigmoid]
     assert build(norm="batch")[0].bias is None
     assert build(norm="none")[0].bias is not None
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in build(norm="batch")) == 9
+    assert sum(isinstance(m, TorchBatchNorm) for m in build(norm="batch")) == 9
 
 
 def test_dropout_is_before_the_classifier():

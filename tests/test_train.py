@@ -63,7 +63,7 @@ def test_a_seed_repeats_and_another_seed_does_not(small_data, tmp_path):
 
 def test_steps_at_rate_zero_change_no_weight(small_data):
     run = small_run(optim__lr=0.0, **NORM)
-    state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+    state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
     before = [p.clone() for p in state.model.parameters()]
     for _ in range(3):
         training.train_step(state, run, batches, 18, "float32")
@@ -73,7 +73,7 @@ def test_steps_at_rate_zero_change_no_weight(small_data):
 
 def test_one_step_changes_every_parameter(small_data):
     run = small_run(**NORM)
-    state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+    state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
     before = {name: p.clone() for name, p in state.model.named_parameters()}
     training.train_step(state, run, batches, 18, "float32")
     for name, parameter in state.model.named_parameters():
@@ -121,7 +121,7 @@ def test_the_rate_decays_exponentially_and_faster_where_told():
 
 def test_the_l2_penalty_falls_on_weights_alone():
     run = small_run(optim__weight_decay_multiplier=0.2, **NORM)
-    model = models.build(run.model, 10, 0)
+    model = models.build(run.model, (32, 32, 3), 10, 0)
     groups = optim.sgd(model, run.optim).param_groups
     assert [group["weight_decay"] for group in groups] == pytest.approx([1e-4, 0.0])
     assert all(p.dim() > 1 for p in groups[0]["params"])
@@ -133,7 +133,7 @@ def test_the_l2_penalty_falls_on_weights_alone():
 def test_one_step_is_the_step_of_the_definition(small_data):
     """v = momentum v + (g + wd w), w = w - lr v, from equal weights, in float32."""
     run = small_run(model__dropout=0.0)
-    state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+    state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
     weight = state.model[-1].weight
     expected, velocity = weight.detach().clone(), 0
     for step in range(3):
@@ -146,13 +146,13 @@ def test_one_step_is_the_step_of_the_definition(small_data):
         torch.testing.assert_close(weight.detach(), expected)
 
 
-def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(tmp_path, capsys):
+def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(small_data, tmp_path, capsys):
     path, old = tmp_path / "run.ckpt", small_run()
 
     def restored(run):
-        return checkpoint.restore(path, run.config(), lambda: training.start(run, 10, CPU))
+        return checkpoint.restore(path, run.config(), lambda: training.start(run, small_data, CPU))
 
-    state = training.start(old, 10, CPU)
+    state = training.start(old, small_data, CPU)
     state.step = 5
     checkpoint.save(path, old.config(), state)
     assert restored(old).step == 5
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(tmp_path, capsys):
     torch.save(content, path)
     fresh = restored(old)
     assert fresh.step == 0
-    assert torch.equal(fresh.model[0].weight, training.start(old, 10, CPU).model[0].weight)
+    assert torch.equal(fresh.model[0].weight, training.start(old, small_data, CPU).model[0].weight)
     path.write_bytes(b"not a checkpoint")
     assert restored(old).step == 0
     assert capsys.readouterr().out.count("starts over") == 2
@@ -171,7 +171,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(tmp_path, capsys):
 
 def test_a_run_that_other_code_goes_on_with_is_not_clean(small_data, tmp_path, monkeypatch):
     run, path = small_run(), tmp_path / "run.ckpt"
-    state = training.start(run, 10, CPU)
+    state = training.start(run, small_data, CPU)
     state.code = {"commit": "before", "dirty": False}
     checkpoint.save(path, run.config(), state)
     assert trained(run, small_data, tmp_path)["environment"]["dirty"] is True
@@ -197,7 +197,7 @@ def test_the_reference_layer_trains_the_same_network(small_data, tmp_path):
     losses = {}
     for norm in ("batch", "batch_reference"):
         run = small_run(model__norm=norm)
-        state, batches = training.start(run, 10, CPU), Batches(small_data, 16, True, 0)
+        state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
         losses[norm] = [
             float(training.train_step(state, run, batches, 18, "float32")) for _ in range(5)
         ]

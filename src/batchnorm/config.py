@@ -32,6 +32,7 @@ class Data:
     test_images: int = 10_000  # taken from the front of what is evaluated on
     holdout: int = 0  # > 0: evaluate on this many images cut from the training set's end
     augment: bool = False
+    binary: bool = False  # pixels are 0 or 1, cut at half their range
     batch_size: int = MISSING
 
 
@@ -72,6 +73,7 @@ class What:
     optim: Optim = field(default_factory=Optim)
     precision: str = "auto"  # float32, bfloat16; auto: bfloat16 where the device is fast at it
     evaluations: int = 1  # per run, more often early on
+    probes: list[str] = field(default_factory=list)  # what is watched at each of them
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Config(What):
     scales: dict[str, Any] = field(default_factory=dict)  # smoke, quick, full -> what it changes
     seeds: list[int] = field(default_factory=list)
     # which part of it to run
-    scale: str = "auto"  # auto: full on a GPU, quick on a CPU
+    scale: str = "auto"  # auto: quick on a CPU, if the experiment has it; else full
     arm: str | None = None
     seed: int | None = None
     # where and how; no part of what a run is
@@ -106,6 +108,7 @@ class Run:
     scale: str
     precision: str
     evaluations: int
+    probes: list[str]
     data: Data
     model: Model
     optim: Optim
@@ -274,6 +277,14 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         )
     if run.data.batch_size > run.data.train_images:
         refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
+
+
+def completed(old: dict[str, Any]) -> dict[str, Any]:
+    """The config of an older record with the keys that have come since, at their defaults: a new
+    key's default is what was done before there was the key."""
+    now = OmegaConf.to_container(OmegaConf.structured(What))
+    groups = {key: {**value, **old[key]} for key, value in now.items() if isinstance(value, dict)}
+    return {**now, **old, **groups}
 
 
 def one_of(key: str, value: str, allowed: Collection[str]) -> str:

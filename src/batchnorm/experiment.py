@@ -95,7 +95,7 @@ def settle(overrides: list[str]) -> DictConfig:
     config.one_of("data.name", cfg.data.name, data.LOADERS)
     device = resolve_device(cfg.device)
     if cfg.scale == "auto":
-        cfg.scale = "full" if device.type == "cuda" else "quick"
+        cfg.scale = "quick" if device.type == "cpu" and "quick" in cfg.scales else "full"
     if cfg.stand_in == "auto":
         cfg.stand_in = "never" if available(cfg.data.name, cfg.data_root) else "always"
     return cfg
@@ -130,7 +130,7 @@ def refuse_stale(made: Plan) -> None:
         path = made.place(run).record
         if not path.exists():
             continue
-        old = record.as_made(record.load(path))
+        old = config.completed(record.as_made(record.load(path)))
         changed = record.differences(old, as_it_will_be(run, made.cfg.device))
         if changed:
             raise record.RecordError(

@@ -96,10 +96,18 @@ class BatchNorm(nn.Module):
         self.num_batches_tracked.zero_()
 
 
-# What `model.norm` may be: a normalizer by name, built from the number of feature maps. Yours too.
+class TorchBatchNorm(_BatchNorm):
+    """torch's fused kernel, for inputs (m, C) and (m, C, H, W) alike."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
+# What `model.norm` may be: a normalizer by name, built from the number of units or feature maps.
+# Yours too.
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda maps: nn.Identity(),
-    "batch": nn.BatchNorm2d,
+    "none": lambda features: nn.Identity(),
+    "batch": TorchBatchNorm,
     "batch_reference": BatchNorm,
 }
 BATCH_NORMS = (BatchNorm, _BatchNorm)

@@ -37,12 +37,12 @@ def train(
     on the same number of threads.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
     """
-    batches = Batches(data, run.data.batch_size, run.data.augment, run.seed)
+    batches = Batches(data, run.data, run.seed)
     precision = resolve_precision(run.precision, device)
     steps = max(1, round(run.optim.epochs * batches.per_epoch))
     evaluations = evaluation_steps(steps, run.evaluations)
     what = {**run.config(), "precision": precision}
-    state = checkpoint.restore(saved, what, lambda: start(run, data.classes, device))
+    state = checkpoint.restore(saved, what, lambda: start(run, data, device))
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
     recent: list[Tensor] = []  # losses not yet looked at
     diverged_at = None
@@ -69,9 +69,10 @@ def train(
     return finish(run, state, batches, steps, precision, diverged_at, began)
 
 
-def start(run: Run, classes: int, device: torch.device) -> State:
+def start(run: Run, data: DataSet, device: torch.device) -> State:
     """The state of a run before its first step."""
-    model = models.build(run.model, classes, run.seed)
+    shape = tuple(data.train.images.shape[1:])
+    model = models.build(run.model, shape, data.classes, run.seed)
     model = model.to(device, memory_format=torch.channels_last).train()
     nothing = torch.zeros((), device=device)
     return State(model, optim.sgd(model, run.optim), {}, nothing, nothing.clone())

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from batchnorm.config import Data
-from batchnorm.data import cifar10
+from batchnorm.data import cifar10, mnist
 from batchnorm.data.sets import Batches, DataError, DataSet, Split, Unavailable
 from batchnorm.data.standin import stand_in
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # What `data.name` may be: reads, or downloads, the whole set under a root folder.
-LOADERS: dict[str, Callable[[Path], DataSet]] = {"cifar10": cifar10.load}
+LOADERS: dict[str, Callable[[Path], DataSet]] = {"cifar10": cifar10.load, "mnist": mnist.load}
 
 
 def available(name: str, root: Path) -> bool:

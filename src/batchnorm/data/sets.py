@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from batchnorm.config import Data
 from batchnorm.seeds import stream
 
 SHIFT = 4  # pixels: the largest shift in each direction when augmenting
@@ -47,20 +48,25 @@ class DataSet:
 
 
 class Batches:
-    """Batches of one data set: shuffled, augmented and normalized by tensor operations.
+    """Batches of one data set: shuffled, augmented and scaled by tensor operations.
 
     Every batch is a function of seed and step alone, so that arms at one seed see the same
-    images, and a run that goes on from a checkpoint sees what it would have seen. Mean and
-    deviation are those of the training pixels, per channel.
+    images, and a run that goes on from a checkpoint sees what it would have seen. Pixels are
+    shifted and scaled by the mean and deviation of the training pixels, per channel; or, with
+    `binary`, 1 in the upper half of their range and 0 in the lower.
     """
 
-    def __init__(self, data: DataSet, batch_size: int, augment: bool, seed: int) -> None:
-        self.data, self.batch_size, self.augment, self.seed = data, batch_size, augment, seed
-        self.per_epoch = len(data.train) // batch_size  # a last, smaller batch is left out
+    def __init__(self, data: DataSet, config: Data, seed: int) -> None:
+        self.data, self.seed, self.batch_size = data, seed, config.batch_size
+        self.augment, self.binary = config.augment, config.binary
+        self.per_epoch = len(data.train) // self.batch_size  # a last, smaller batch is left out
         images = data.train.images
-        mean, std = statistics(images)
-        self.scale, self.offset = 1 / std, -mean / std  # (C,)
-        self.padded = torch.nn.functional.pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
+        self.device = images.device
+        if not self.binary:
+            mean, std = statistics(images)
+            self.scale, self.offset = 1 / std, -mean / std  # (C,)
+        if self.augment:
+            self.padded = torch.nn.functional.pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
         self._epoch, self._order = -1, torch.empty(0)
 
     def train(self, step: int) -> tuple[Tensor, Tensor]:
@@ -69,7 +75,7 @@ class Batches:
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
             order = torch.randperm(len(self.data.train), generator=generator)
-            self._epoch, self._order = epoch, order.to(self.padded.device)
+            self._epoch, self._order = epoch, order.to(self.device)
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
         return self._batch(chosen, stream(self.seed, "augment", step))
 
@@ -77,7 +83,7 @@ class Batches:
         """Training batches for the population statistics (Algorithm 2): the same at every call."""
         generator = torch.Generator().manual_seed(stream(self.seed, "population", 0))
         order = torch.randint(len(self.data.train), (count, self.batch_size), generator=generator)
-        for i, chosen in enumerate(order.to(self.padded.device)):
+        for i, chosen in enumerate(order.to(self.device)):
             yield self._batch(chosen, stream(self.seed, "population", 1 + i))[0]
 
     def test(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,6 +115,8 @@ class Batches:
         return torch.where(mirror[:, None, None, None], images.flip(2), images)
 
     def _normalize(self, images: Tensor) -> Tensor:
+        if self.binary:
+            return (images > 127).float().permute(0, 3, 1, 2)
         pixels = images.shape[1] * images.shape[2]
         flat = images.reshape(len(images), -1).float()
         flat = torch.addcmul(self.offset.repeat(pixels), flat, self.scale.repeat(pixels))

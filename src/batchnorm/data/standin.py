@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from batchnorm.data.sets import DataSet, Split
 
-SIZES = {"cifar10": (50_000, 10_000, 32, 3)}
+SIZES = {"cifar10": (50_000, 10_000, 32, 3), "mnist": (60_000, 10_000, 28, 1)}
 
 
 def stand_in(name: str) -> DataSet:

@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from batchnorm.config import Model
 from batchnorm.models.convnet import ACTIVATIONS, convnet
+from batchnorm.models.mlp import mlp
 from batchnorm.seeds import stream
 
 __all__ = ["ACTIVATIONS", "INITS", "MODELS", "build"]
 
-MODELS: dict[str, Callable[[Model, int], nn.Module]] = {"convnet": convnet}
+Shape = tuple[int, int, int]  # of one image: height, width, channels
+MODELS: dict[str, Callable[[Model, Shape, int], nn.Module]] = {"convnet": convnet, "mlp": mlp}
 
 # What `model.init` may be: fills a weight in place, from a generator.
 INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
@@ -21,14 +23,14 @@ INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
-def build(config: Model, classes: int, seed: int) -> nn.Module:
+def build(config: Model, shape: Shape, classes: int, seed: int) -> nn.Module:
     """The network with its initial weights: a function of config and seed alone.
 
     Weights are drawn in layer order from a generator of their own, and nothing else is, so that
     arms with and without BN, or with another activation, start from the same weights. Biases and
-    beta are 0, gamma is 1. `classes` is the number of outputs.
+    beta are 0, gamma is 1.
     """
-    model = MODELS[config.name](config, classes)
+    model = MODELS[config.name](config, shape, classes)
     generator = torch.Generator().manual_seed(stream(seed, "weights"))
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

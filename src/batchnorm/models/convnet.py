@@ -17,16 +17,16 @@ def stages(depth: int) -> list[int]:
     return [*first, depth - 1 - sum(first)]
 
 
-def convnet(config: Model, classes: int) -> nn.Sequential:
+def convnet(config: Model, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Four stages of 3x3 convolutions with 1, 2, 4 and 4 times `width` feature maps, each
     convolution followed by norm and activation (the paper's g(BN(Wu)), section 3.2), max pooling
     between stages, global average pooling, Dropout, and one linear layer.
 
-    Inputs (m, 3, 32, 32), outputs (m, classes). A normalized convolution has no bias: beta takes
-    its place.
+    Inputs (m, C, H, W) for `shape` (H, W, C), outputs (m, classes). A normalized
+    convolution has no bias: beta takes its place.
     """
     layers: list[nn.Module] = []
-    maps = 3
+    maps = shape[2]
     for convolutions, widths in zip(stages(config.depth), MAPS, strict=True):
         if layers:
             layers.append(nn.MaxPool2d(2))
