@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from batchnorm import data, models, optim, train
 from batchnorm.config import Run
 from batchnorm.data import Batches
-from batchnorm.experiment import plan, train_one
+from batchnorm.experiment import plan, train_group
 from batchnorm.tracking import Mirror
 
 CPU = torch.device("cpu")
@@ -169,7 +169,7 @@ def overhead(arm: str, rounds: int, count: int) -> None:
     bare()
     before = [timed(bare) / count for _ in range(rounds)]
     full = [timed(lambda: steps(count)) / count for _ in range(rounds)]
-    whole = timed(lambda: train_one(made, run, CPU, "offline"))
+    whole = timed(lambda: train_group(made, [run], CPU, "offline"))
     after = [timed(bare) / count for _ in range(rounds)]
     total = round(run.optim.epochs * batches.per_epoch)
     report(f"{arm}: bare step, ms", [1e3 * each for each in before + after])

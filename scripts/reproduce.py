@@ -13,21 +13,25 @@ from batchnorm.config import ConfigError, options
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
 from batchnorm.record import RecordError
+from batchnorm.stack import stackable
 from batchnorm.tracking import Mirror, leave, resolve_mode
 from batchnorm.train import resolve_device
 
 
 def command(made: Plan, overrides: list[str]) -> list[str]:
-    """The command line that trains a plan: on a CPU one single-threaded run per core, which is
-    faster than one run on all cores; on a GPU one run after the other."""
+    """The command line that trains a plan: on a CPU one single-threaded run (or one stack of an
+    arm's seeds) per core, which is faster than one run on all cores; on a GPU all in this process,
+    one after the other or stacked."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if resolve_device(made.cfg.device).type != "cpu" or cores == 1:
         return overrides
     arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
     seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
-    rest = [one for one in overrides if one.split("=")[0] not in ("arm", "seed")]
-    side_by_side = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}"]
-    return ["-m", *rest, f"arm={arms}", f"seed={seeds}", *side_by_side]
+    stacked = all(stackable(run) for run in made.runs)
+    swept = ["arm"] if stacked else ["arm", "seed"]
+    rest = [one for one in overrides if one.split("=")[0] not in swept]
+    jobs = [f"arm={arms}"] if stacked else [f"arm={arms}", f"seed={seeds}"]
+    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}"]
 
 
 def reproduce(overrides: list[str]) -> int:

@@ -37,7 +37,7 @@ def small_run(**changes) -> Run:
             setattr(parts[group], name, value)
         else:
             flat[key] = value
-    return Run(**flat, **parts)
+    return Run(**{**parts, **flat})
 
 
 @pytest.fixture(scope="session")

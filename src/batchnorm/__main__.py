@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from batchnorm.config import CONFIGS, ConfigError, options, parse
 from batchnorm.data import DataError
-from batchnorm.experiment import Plan, plan, train_missing
+from batchnorm.experiment import Plan, at_once, plan, train_missing
 from batchnorm.progress import Place, Watch
 from batchnorm.record import RecordError
 from batchnorm.tracking import leave
@@ -82,7 +82,7 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: i
     announce(plans, places)
     failures: list[str] = []
     try:
-        with Watch(places, beside):
+        with Watch(places, beside * max(map(at_once, plans))):
             if sweeping:
                 keys = {one.split("=")[0] for one in overrides}
                 decided = [f"{key}={cfg[key]}" for key in ("scale", "stand_in") if key not in keys]

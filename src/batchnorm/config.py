@@ -237,7 +237,7 @@ CHECKS: list[Check] = [
     ("model.dropout", lambda v: 0 <= v < 1, "from 0 to below 1"),
     ("model.init_scale", lambda v: 0 < v < float("inf"), "above 0"),
     ("model.width", lambda v: v >= 1, "a whole number from 1"),
-    ("model.depth", lambda v: v >= 5, "a whole number from 5"),
+    ("model.depth", lambda v: v >= 2, "a whole number from 2"),
     ("optim.lr", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.lr_multiplier", lambda v: 0 < v < float("inf"), "above 0"),
     ("optim.momentum", lambda v: 0 <= v < 1, "from 0 to below 1"),
@@ -265,8 +265,13 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         raise ConfigError(f"{key}={value(key)}: must be {allowed} (in arm {run.arm})")
 
     for key, allowed in choices.items():
-        if value(key) not in allowed:
-            refuse(key, f"one of {', '.join(allowed)}")
+        named = value(key) if isinstance(value(key), list) else [value(key)]
+        if any(one not in allowed for one in named):
+            refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
+    if run.model.name == "convnet" and run.model.depth < 5:
+        refuse("model.depth", "a whole number from 5 with model.name=convnet")
+    if "jacobians" in run.probes and run.model.name != "mlp":
+        refuse("probes", f"without jacobians for model.name={run.model.name}")
     for key, good, allowed in CHECKS:
         if not good(value(key)):
             refuse(key, allowed)

@@ -1,4 +1,4 @@
-"""An experiment's missing runs, trained one after the other, each to its record."""
+"""An experiment's missing runs, trained one after the other or stacked, each to its record."""
 
 import sys
 import traceback
@@ -17,7 +17,9 @@ from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.layers import NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
+from batchnorm.probes import PROBES
 from batchnorm.progress import Place, report
+from batchnorm.together import Member, stacks, train_together
 from batchnorm.tracking import MODES, Mirror, resolve_mode
 from batchnorm.train import resolve_device, resolve_precision, train
 
@@ -28,6 +30,7 @@ CHOICES = {
     "model.norm": NORMS,
     "model.activation": ACTIVATIONS,
     "model.init": INITS,
+    "probes": PROBES,
 }
 ACCURACIES = ("test/accuracy", "validation/accuracy")
 MIRROR_SHARE = 0.02  # of a run's time: the longest wait for W&B; what is left goes on meanwhile
@@ -145,6 +148,11 @@ def as_it_will_be(run: Run, device: str) -> dict[str, Any]:
     return {**run.config(), "precision": precision}
 
 
+def at_once(made: Plan) -> int:
+    """How many of a plan's runs train at a time in one process: the size of its largest stack."""
+    return max(map(len, stacks(made.runs, resolve_device(made.cfg.device))))
+
+
 def train_missing(made: Plan) -> list[str]:
     """Train the runs of a plan that have no record yet. A run that fails does not stop the others;
     returns what failed, one line each."""
@@ -155,19 +163,38 @@ def train_missing(made: Plan) -> list[str]:
         torch.set_num_threads(made.cfg.threads)
     device, mode = resolve_device(made.cfg.device), resolve_mode(made.cfg.wandb)
     failures = []
-    for run in missing:
+    for runs in stacks(missing, device):
         try:
-            train_one(made, run, device, mode)
+            train_group(made, runs, device, mode)
         except data.DataError:
             raise
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            failures.append(f"{made.place(run).name}: {type(error).__name__}: {error}")
+            unfinished = [run for run in runs if not made.place(run).record.exists()]
+            why = f"{type(error).__name__}: {error}"
+            failures += [f"{made.place(run).name}: {why}" for run in unfinished]
     return failures
 
 
-def train_one(made: Plan, run: Run, device: torch.device, mode: str) -> None:
-    """Train one run and write its record; its checkpoint goes when the record is there."""
+def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) -> None:
+    """Train runs, several as one stack, and write the record of each as it ends."""
+    members = [member(made, run, mode) for run in runs]
+    images = data.load(runs[0].data, Path(made.cfg.data_root), device)
+    try:
+        if len(members) > 1:
+            train_together(members, images, device)
+        else:
+            (one,) = members
+            one.on_record(train(one.run, images, device, one.saved, one.on_row, one.on_progress))
+    except BaseException:
+        for one in members:
+            one.on_failure()
+        raise
+
+
+def member(made: Plan, run: Run, mode: str) -> Member:
+    """A run that tells its progress to its files and its rows to W&B, and leaves its record; its
+    checkpoint goes when the record is there."""
     place = made.place(run)
     folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
     mirror = Mirror(run.experiment, run.name, run.config(), folder, mode)
@@ -186,15 +213,15 @@ def train_one(made: Plan, run: Run, device: torch.device, mode: str) -> None:
             },
         )
 
-    images = data.load(run.data, Path(made.cfg.data_root), device)
-    try:
-        made_record = train(run, images, device, place.checkpoint, mirror.log, on_progress)
-    except BaseException:
+    def on_record(left: record.Record) -> None:
+        record.write(place.record, left)
+        for leftover in (place.checkpoint, place.progress):
+            leftover.unlink(missing_ok=True)
+        mirror.finish(left["summary"])
+        mirror.wait(max(1.0, MIRROR_SHARE * left["summary"]["seconds"]))
+
+    def on_failure() -> None:
         mirror.finish({})
         place.progress.unlink(missing_ok=True)
-        raise
-    record.write(place.record, made_record)
-    for leftover in (place.checkpoint, place.progress):
-        leftover.unlink(missing_ok=True)
-    mirror.finish(made_record["summary"])
-    mirror.wait(max(1.0, MIRROR_SHARE * made_record["summary"]["seconds"]))
+
+    return Member(run, place.checkpoint, mirror.log, on_progress, on_record, on_failure)

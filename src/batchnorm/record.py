@@ -139,16 +139,16 @@ def _finite(value: Any) -> Any:
 
 
 def _one_line_per_list(text: str) -> str:
-    """Close up the lists of numbers that json.dumps spreads over a line each."""
+    """Close up the lists that json.dumps spreads over a line for each number."""
     lines: list[str] = []
-    inside = False
+    depth = 0
     for line in text.splitlines():
-        if inside:
-            lines[-1] += line.strip() + ("" if line.strip().startswith("]") else " ")
+        if depth:
+            lines[-1] += line.strip() + (" " if line.endswith(",") else "")
         else:
             lines.append(line)
         if line.endswith("["):
-            inside = True
+            depth += 1
         elif line.strip().rstrip(",") == "]":
-            inside = False
-    return "\n".join(lines).replace(" ]", "]") + "\n"
+            depth -= 1
+    return "\n".join(lines) + "\n"

@@ -80,8 +80,8 @@ class Mirror:
         self._thread.start()
 
     def log(self, row: dict[str, Any]) -> None:
-        """One evaluation; `step` is the x axis of every curve."""
-        self._put(("log", row))
+        """One evaluation's numbers (lists stay in the record); `step` is every curve's x axis."""
+        self._put(("log", {k: value for k, value in row.items() if not isinstance(value, list)}))
 
     def image(self, key: str, path: Path) -> None:
         """A picture from a file."""

@@ -14,6 +14,7 @@ from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.data import Batches, DataSet
 from batchnorm.evaluate import FINAL_POPULATION_BATCHES, POPULATION_BATCHES, evaluate
+from batchnorm.probes import PROBES
 from batchnorm.seeds import stream
 
 CHECK_EVERY = 25  # steps between looks at the losses; on a GPU each look waits for the device
@@ -66,7 +67,8 @@ def train(
             checkpoint.save(saved, what, state)
             saved_at = time.perf_counter()
             on_progress(state, steps)
-    return finish(run, state, batches, steps, precision, diverged_at, began)
+    seconds = time.perf_counter() - began
+    return finish(run, state, batches, steps, precision, diverged_at, seconds)
 
 
 def start(run: Run, data: DataSet, device: torch.device) -> State:
@@ -121,6 +123,9 @@ def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precisi
     last = state.step == steps
     gathered = FINAL_POPULATION_BATCHES if last else POPULATION_BATCHES
     result = evaluate(state.model, batches, precision, gathered)
+    watched: Row = {}
+    for name in run.probes:
+        watched |= PROBES[name](state.model, batches)
     split = "validation" if run.data.holdout else "test"
     return {
         "step": state.step,
@@ -128,6 +133,7 @@ def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precisi
         "train/loss": float(state.loss) / state.seen,
         "train/accuracy": float(state.correct) / state.seen,
         **{f"{split}/{quantity}": value for quantity, value in result.items()},
+        **watched,
     }
 
 
@@ -147,10 +153,12 @@ def finish(
     steps: int,
     precision: str,
     diverged_at: int | None,
-    began: float,
+    seconds: float,
+    stacked: int = 1,
 ) -> record.Record:
-    """The record of a run that has ended: final metrics, unless it diverged, and what it cost."""
-    seconds = time.perf_counter() - began
+    """The record of a run that has ended: final metrics, unless it diverged, and what it cost.
+
+    stacked: with how many others, itself counted, it was trained as one computation."""
     split = "validation" if run.data.holdout else "test"
     ends = [f"{split}/accuracy", f"{split}/loss"]
     summary = {
@@ -164,6 +172,7 @@ def finish(
     }
     device = state.loss.device
     where = environment(state.code, device, precision, batches.data.checksum)
+    where["stacked"] = stacked
     return record.make(run.config(), where, summary, state.metrics)
 
 

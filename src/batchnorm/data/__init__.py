@@ -8,7 +8,7 @@ import torch
 
 from batchnorm.config import Data
 from batchnorm.data import cifar10, mnist
-from batchnorm.data.sets import Batches, DataError, DataSet, Split, Unavailable
+from batchnorm.data.sets import Batches, DataError, DataSet, Split, Unavailable, binary
 from batchnorm.data.standin import stand_in
 
 __all__ = [
@@ -68,4 +68,6 @@ def load(config: Data, root: Path, device: torch.device) -> DataSet:
         cut = len(train) - config.holdout
         train, test = train[:cut], train[cut:]
     train, test = train[: config.train_images], test[: config.test_images]
+    if config.binary:
+        train, test = binary(train), binary(test)
     return DataSet(train.to(device), test.to(device), whole.classes, whole.checksum)

@@ -53,7 +53,7 @@ class Batches:
     Every batch is a function of seed and step alone, so that arms at one seed see the same
     images, and a run that goes on from a checkpoint sees what it would have seen. Pixels are
     shifted and scaled by the mean and deviation of the training pixels, per channel; or, with
-    `binary`, 1 in the upper half of their range and 0 in the lower.
+    `binary`, the 0 and 1 that they already are.
     """
 
     def __init__(self, data: DataSet, config: Data, seed: int) -> None:
@@ -71,13 +71,16 @@ class Batches:
 
     def train(self, step: int) -> tuple[Tensor, Tensor]:
         """The training batch of one step: images (m, C, H, W) float32, channels last; labels."""
+        return self._batch(self.chosen(step), stream(self.seed, "augment", step))
+
+    def chosen(self, step: int) -> Tensor:
+        """Which training images are in the batch of one step."""
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
             order = torch.randperm(len(self.data.train), generator=generator)
             self._epoch, self._order = epoch, order.to(self.device)
-        chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-        return self._batch(chosen, stream(self.seed, "augment", step))
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
 
     def population(self, count: int) -> Iterator[Tensor]:
         """Training batches for the population statistics (Algorithm 2): the same at every call."""
@@ -93,10 +96,14 @@ class Batches:
             yield self._normalize(split.images[i : i + size]), split.labels[i : i + size]
 
     def _batch(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        if self.augment:
-            images = self._shifted_and_mirrored(chosen, seed)
-        else:
-            images = self.data.train.images[chosen]
+        if not self.augment:
+            return self.picked(chosen)
+        images = self._shifted_and_mirrored(chosen, seed)
+        return self._normalize(images), self.data.train.labels[chosen]
+
+    def picked(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The chosen training images, not augmented: (m, C, H, W) float32, and their labels."""
+        images = self.data.train.images.index_select(0, chosen)
         return self._normalize(images), self.data.train.labels[chosen]
 
     def _shifted_and_mirrored(self, chosen: Tensor, seed: int) -> Tensor:
@@ -116,11 +123,16 @@ class Batches:
 
     def _normalize(self, images: Tensor) -> Tensor:
         if self.binary:
-            return (images > 127).float().permute(0, 3, 1, 2)
+            return images.float().permute(0, 3, 1, 2)
         pixels = images.shape[1] * images.shape[2]
         flat = images.reshape(len(images), -1).float()
         flat = torch.addcmul(self.offset.repeat(pixels), flat, self.scale.repeat(pixels))
         return flat.view(images.shape).permute(0, 3, 1, 2)
+
+
+def binary(split: Split) -> Split:
+    """Pixels as 1 in the upper half of their range and 0 in the lower."""
+    return Split((split.images > 127).to(torch.uint8), split.labels)
 
 
 def statistics(images: Tensor) -> tuple[Tensor, Tensor]:
