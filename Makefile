@@ -5,7 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup test lint bench tune-cifar precision-cifar reproduce-cifar figures publish
+.PHONY: help setup test lint bench reproduce-cifar schedule-cifar tune-cifar precision-cifar
+.PHONY: reproduce-mnist tune-mnist figures publish
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,6 +39,15 @@ bench: setup  ## images per second against the usual recipe, and what the loop c
 
 reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, trained here (20 minutes on 2 cores)
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate $(ARGS)
+
+reproduce-mnist: setup  ## Figure 1 on MNIST, trained here (minutes), and claims C5, C6, C14 to C16
+	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
+
+tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out
+	$(BIN)/python scripts/reproduce.py mnist_tune $(ARGS)
+
+schedule-cifar: setup  ## the decay that all arms share, chosen on a hold-out
+	$(BIN)/python scripts/reproduce.py cifar10_schedule $(ARGS)
 
 tune-cifar: setup  ## the learning rate of the plain network, chosen on a hold-out
 	$(BIN)/python scripts/reproduce.py cifar10_tune $(ARGS)

@@ -1,6 +1,6 @@
-"""Train an experiment's missing runs, side by side on a CPU, then draw them and compare.
+"""Train the missing runs of experiments, side by side on a CPU, then draw them and compare.
 
-python scripts/reproduce.py cifar10_learning_rate [KEY=VALUE ...]
+python scripts/reproduce.py cifar10_learning_rate [EXPERIMENT ...] [KEY=VALUE ...]
 """
 
 import os
@@ -12,18 +12,19 @@ from batchnorm.__main__ import main
 from batchnorm.config import ConfigError, options
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
-from batchnorm.record import RecordError
+from batchnorm.record import RecordError, load, record_path
 from batchnorm.stack import stackable
 from batchnorm.tracking import Mirror, leave, resolve_mode
 from batchnorm.train import resolve_device
+
+REFERENCE = Path("results")
 
 
 def command(made: Plan, overrides: list[str]) -> list[str]:
     """The command line that trains a plan: on a CPU one single-threaded run (or one stack of an
     arm's seeds) per core, which is faster than one run on all cores; on a GPU all in this process,
     one after the other or stacked."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if resolve_device(made.cfg.device).type != "cpu" or cores == 1:
+    if resolve_device(made.cfg.device).type != "cpu" or cores() == 1:
         return overrides
     arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
     seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
@@ -31,23 +32,59 @@ def command(made: Plan, overrides: list[str]) -> list[str]:
     swept = ["arm"] if stacked else ["arm", "seed"]
     rest = [one for one in overrides if one.split("=")[0] not in swept]
     jobs = [f"arm={arms}"] if stacked else [f"arm={arms}", f"seed={seeds}"]
-    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}"]
+    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores()}"]
 
 
-def reproduce(overrides: list[str]) -> int:
-    """Returns the exit status: that of the training, or of the report where all trained."""
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def minutes(made: Plan) -> float | None:
+    """What a plan's missing runs took where the reference records in results/ were made, shared
+    between this machine's cores; None where there is no reference for one of them."""
+    seconds = 0.0
+    for run in made.runs:
+        if made.place(run).record.exists():
+            continue
+        path = record_path(REFERENCE, run.config())
+        if not path.exists():
+            return None
+        reference = load(path)
+        seconds += reference["summary"]["seconds"] / reference["environment"].get("stacked", 1)
+    return seconds / cores() / 60
+
+
+def announce(plans: list[Plan]) -> None:
+    """One line for each study: how long it takes, and how to run it alone."""
+    for made in plans:
+        took, name = minutes(made), made.cfg.name
+        about = "no reference to tell the time by" if took is None else f"about {took:.0f} minutes"
+        print(f"{name}: {len(made.runs)} runs, {about}; alone: scripts/reproduce.py {name}")
+
+
+def reproduce(names: list[str], overrides: list[str]) -> int:
+    """Train and draw the experiments, one after the other. Returns the exit status: 2 for what is
+    refused, before anything trains; else that of the training, or of the report."""
+    said = [[f"experiment={name}", *overrides] for name in names]
     try:
-        made = plan(overrides)
+        plans = [plan(one) for one in said]
     except (ConfigError, DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    trained = main(command(made, overrides))
-    if trained == 130:  # Ctrl-C
-        return trained
-    report = [sys.executable, "scripts/report.py", "--root", str(made.root), "--compare"]
-    drawn = subprocess.call(report)
-    mirror_figures(made)
-    return trained or drawn
+    announce(plans)
+    status = 0
+    for made, one in zip(plans, said, strict=True):
+        trained = main(command(made, one))
+        if trained == 130:  # Ctrl-C
+            return trained
+        status = status or trained
+    for root in dict.fromkeys(made.root for made in plans):
+        report = [sys.executable, "scripts/report.py", "--root", str(root), "--compare"]
+        status = subprocess.call(report) or status
+    for made in plans:
+        mirror_figures(made)
+    return status
 
 
 def mirror_figures(made: Plan) -> None:
@@ -61,6 +98,7 @@ def mirror_figures(made: Plan) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(f"usage: reproduce.py EXPERIMENT [KEY=VALUE ...]; one of {options('experiment')}")
-    leave(reproduce([f"experiment={sys.argv[1]}", *sys.argv[2:]]))
+    chosen = [one for one in sys.argv[1:] if "=" not in one]
+    if not chosen:
+        sys.exit(f"usage: reproduce.py EXPERIMENT ... [KEY=VALUE ...]; of {options('experiment')}")
+    leave(reproduce(chosen, [one for one in sys.argv[1:] if "=" in one]))

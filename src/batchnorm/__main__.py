@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -34,7 +35,7 @@ examples
 what to run
     experiment  {experiments}
     arm, seed   one arm, one seed; left out: all
-    scale       smoke (seconds), quick (the default on a CPU), full (the default on a GPU)
+    scale       smoke (seconds), quick (the default on a CPU, if there is one), full
 where and how
     data_root   the folder of the data sets; also the environment variable BATCHNORM_DATA
     stand_in    auto, always, never: generated data in the place of real data
@@ -53,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 runs failed, 2 refused."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--help" in arguments or "-h" in arguments:
-        print(HELP.format(experiments=", ".join(options("experiment"))), end="")
+        names = textwrap.wrap(", ".join(options("experiment")), 84)
+        print(HELP.format(experiments=("\n" + " " * 16).join(names)), end="")
         return 0
     flags = [one for one in arguments if one.startswith("-")]
     overrides = [one for one in arguments if not one.startswith("-")]
