@@ -40,7 +40,7 @@ class Member:
 
 
 @dataclass
-class _Training:
+class Training:
     """A member, its state and batches."""
 
     member: Member
@@ -69,7 +69,7 @@ def train_together(members: list[Member], data: DataSet, device: torch.device) -
     A run whose loss is not finite leaves the stack and ends. Runs whose checkpoints are of
     different steps train in stacks of their own.
     """
-    runs = [_restored(member, data, device) for member in members]
+    runs = [restored(member, data, device) for member in members]
     runs.sort(key=lambda one: one.state.step)
     for _, alike in groupby(runs, key=lambda one: one.state.step):
         live = list(alike)
@@ -77,13 +77,13 @@ def train_together(members: list[Member], data: DataSet, device: torch.device) -
             live = _train_until_one_ends(live)
 
 
-def _restored(member: Member, data: DataSet, device: torch.device) -> _Training:
+def restored(member: Member, data: DataSet, device: torch.device) -> Training:
     run = member.run
     state = checkpoint.restore(member.saved, run.config(), lambda: start(run, data, device))
-    return _Training(member, state, Batches(data, run.data, run.seed))
+    return Training(member, state, Batches(data, run.data, run.seed))
 
 
-def _train_until_one_ends(live: list[_Training]) -> list[_Training]:
+def _train_until_one_ends(live: list[Training]) -> list[Training]:
     """Train on until runs diverge, or all are done, and make their records. Returns the others."""
     run, per_epoch = live[0].member.run, live[0].batches.per_epoch
     steps = max(1, round(run.optim.epochs * per_epoch))
@@ -96,7 +96,7 @@ def _train_until_one_ends(live: list[_Training]) -> list[_Training]:
     while not ended:
         step = live[0].state.step
         until = min(step + CHECK_EVERY, min(e for e in evaluations if e > step))
-        ended = _advance(together, live, until, steps)
+        ended = advance(together, live, until, steps)
         evaluating = until in evaluations
         saving = evaluating or time.perf_counter() - saved_at > SAVE_EVERY
         if saving or ended:
@@ -112,7 +112,7 @@ def _train_until_one_ends(live: list[_Training]) -> list[_Training]:
     return [one for i, one in enumerate(live) if i not in ended]
 
 
-def _advance(together: Stack, live: list[_Training], until: int, steps: int) -> dict[int, int]:
+def advance(together: Stack, live: list[Training], until: int, steps: int) -> dict[int, int]:
     """Train to step `until`. Returns where a loss was not finite, and the step (from 1)."""
     states, losses, correct = [one.state for one in live], [], []
     count, first = live[0].batches.batch_size, live[0].batches
@@ -137,7 +137,7 @@ def _advance(together: Stack, live: list[_Training], until: int, steps: int) -> 
 
 
 def _evaluate(
-    live: list[_Training], ended: dict[int, int | None], steps: int, began: float
+    live: list[Training], ended: dict[int, int | None], steps: int, began: float
 ) -> dict[int, int]:
     """Evaluate the runs that go on. Returns those whose weights overflowed, and the step."""
     overflowed = {}
@@ -154,14 +154,14 @@ def _evaluate(
     return overflowed
 
 
-def _save(going_on: list[_Training], steps: int, began: float) -> None:
+def _save(going_on: list[Training], steps: int, began: float) -> None:
     for one in going_on:
         one.state.seconds = time.perf_counter() - began
         checkpoint.save(one.member.saved, one.member.run.config(), one.state)
         one.member.on_progress(one.state, steps)
 
 
-def _end(ended: list[tuple[_Training, int | None]], steps: int, began: float, stacked: int) -> None:
+def _end(ended: list[tuple[Training, int | None]], steps: int, began: float, stacked: int) -> None:
     for one, at in ended:
         seconds = time.perf_counter() - began
         made = finish(
