@@ -133,10 +133,10 @@ def network(request) -> nn.Sequential:
     norm = NORMS[request.param]
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1, bias=False),
-        norm(6),
+        norm(6, ()),
         nn.ReLU(),
         nn.Conv2d(6, 4, 3, padding=1, stride=2),
-        norm(4),
+        norm(4, ()),
         nn.ReLU(),
         nn.Dropout(0.5),
         nn.AdaptiveAvgPool2d(1),

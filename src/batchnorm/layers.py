@@ -70,17 +70,21 @@ class BatchNorm(nn.Module):
         """Normalize x of shape (m, C), (m, C, H, W) or (m, *features); the shape stays."""
         maps_last = x.movedim(1, -1) if len(self.features) == 1 else x
         rows = maps_last.reshape(-1, self.weight.numel())  # (m', d)
+        rows = rows.to(self.weight.dtype)  # under autocast x is bfloat16: too coarse for statistics
         gamma, beta = self.weight.flatten(), self.bias.flatten()
         if self.training:
             if len(rows) < 2:
                 raise ValueError("batch statistics need more than one value per activation")
             self._track(rows)
-            y = _BatchNormTransform.apply(rows, gamma, beta, self.eps)
+            y = self._by_batch(rows, gamma, beta)
         else:
             scale = gamma / torch.sqrt(self.running_var.flatten() + self.eps)
             y = scale * rows + (beta - scale * self.running_mean.flatten())
-        y = y.reshape(maps_last.shape)
+        y = y.to(x.dtype).reshape(maps_last.shape)
         return y.movedim(-1, 1) if len(self.features) == 1 else y
+
+    def _by_batch(self, rows: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return _BatchNormTransform.apply(rows, gamma, beta, self.eps)
 
     @torch.no_grad()
     def _track(self, rows: Tensor) -> None:
@@ -96,6 +100,15 @@ class BatchNorm(nn.Module):
         self.num_batches_tracked.zero_()
 
 
+class DetachedBatchNorm(BatchNorm):
+    """Normalizes by batch statistics that the gradient takes for constants: what section 2 warns
+    of. Its toy example: a bias before it changes nothing, and yet has a gradient, and so grows."""
+
+    def _by_batch(self, rows: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        var, mu = torch.var_mean(rows.detach(), 0, correction=0)
+        return gamma * ((rows - mu) / torch.sqrt(var + self.eps)) + beta
+
+
 class TorchBatchNorm(_BatchNorm):
     """torch's fused kernel, for inputs (m, C) and (m, C, H, W) alike."""
 
@@ -103,13 +116,17 @@ class TorchBatchNorm(_BatchNorm):
         pass
 
 
-# What `model.norm` may be: a normalizer by name, built from the number of units or feature maps.
-# Yours too.
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda features: nn.Identity(),
-    "batch": TorchBatchNorm,
-    "batch_reference": BatchNorm,
+# What `model.norm` may be: a normalizer by name, built from the number of units or feature maps and
+# from the size of a map, (height, width), or () for units. Yours too.
+NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
+    "none": lambda features, size: nn.Identity(),
+    "batch": lambda features, size: TorchBatchNorm(features),
+    "batch_reference": lambda features, size: BatchNorm(features),
+    "batch_detached": lambda features, size: DetachedBatchNorm(features),
+    "batch_no_affine": lambda features, size: TorchBatchNorm(features, affine=False),
+    "batch_per_activation": lambda features, size: BatchNorm((features, *size)),
 }
+KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the layer before them
 BATCH_NORMS = (BatchNorm, _BatchNorm)
 
 
@@ -149,25 +166,34 @@ def fold(layer: nn.Linear | nn.Conv2d, norm: nn.Module) -> nn.Linear | nn.Conv2d
     Raises ValueError when norm is no batch normalization, or normalizes each activation of a
     convolution by itself, which no convolution can do.
     """
-    if not isinstance(norm, BATCH_NORMS) or norm.running_mean.dim() != 1:
+    if not foldable(layer, norm):
         raise ValueError(f"{type(norm).__name__} cannot be folded into {type(layer).__name__}")
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # (C,)
+    gamma, beta = (1, 0) if norm.weight is None else (norm.weight, norm.bias)
+    scale = gamma / torch.sqrt(norm.running_var + norm.eps)  # (C,)
     folded = copy.deepcopy(layer)
     folded.weight.copy_(layer.weight * scale.view(-1, *[1] * (layer.weight.dim() - 1)))
     bias = layer.bias if layer.bias is not None else 0
-    folded.bias = nn.Parameter(norm.bias + scale * (bias - norm.running_mean))
+    folded.bias = nn.Parameter(beta + scale * (bias - norm.running_mean))
     return folded
+
+
+def foldable(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether `fold` can join the two."""
+    return (
+        isinstance(layer, nn.Linear | nn.Conv2d)
+        and isinstance(norm, BATCH_NORMS)
+        and norm.running_mean.dim() == 1
+    )
 
 
 def folded(model: nn.Module) -> nn.Module:
     """A copy of the model for inference, every BN layer folded into the linear or convolutional
-    layer that directly precedes it in an nn.Sequential; other BN layers stay."""
+    layer that directly precedes it in an nn.Sequential, where that can be; other BN layers stay."""
     model = copy.deepcopy(model).eval()
     for block in model.modules():
         if not isinstance(block, nn.Sequential):
             continue
         for i in range(len(block) - 1):
-            layer, norm = block[i], block[i + 1]
-            if isinstance(layer, nn.Linear | nn.Conv2d) and isinstance(norm, BATCH_NORMS):
-                block[i], block[i + 1] = fold(layer, norm), nn.Identity()
+            if foldable(block[i], block[i + 1]):
+                block[i], block[i + 1] = fold(block[i], block[i + 1]), nn.Identity()
     return model

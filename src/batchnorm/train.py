@@ -39,7 +39,7 @@ def train(
     """
     batches = Batches(data, run.data, run.seed)
     precision = resolve_precision(run.precision, device)
-    steps = max(1, round(run.optim.epochs * batches.per_epoch))
+    steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
     what = {**run.config(), "precision": precision}
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
