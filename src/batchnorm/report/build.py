@@ -94,7 +94,7 @@ def render(root: Path, reference: Path | None = None) -> Files:
 
 
 def _ledger(root: Path, table: pd.DataFrame) -> Files:
-    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     stand_in = statistics.is_stand_in(table)
     mark, line = (STAND_IN, STAND_IN_LINE + "\n") if stand_in else ("", "")
     text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -152,7 +152,7 @@ def readme_section(root: Path) -> str:
         if len(rows):
             parts.append(_table_text(rows))
             break
-    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_summary(rows)])
 
 
