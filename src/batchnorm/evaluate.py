@@ -18,9 +18,7 @@ Row = dict[str, float]
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, batches: Batches, precision: str, population_batches: int
-) -> Row:
+def evaluate(model: nn.Module, batches: Batches, precision: str, population_batches: int) -> Row:
     """Accuracy (a fraction) and mean cross-entropy on the evaluation split, as Algorithm 2 infers:
     population statistics from training batches, folded into the convolutions.
 

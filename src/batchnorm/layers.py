@@ -5,6 +5,7 @@ Trained networks use torch's fused kernel (NORMS["batch"]), which tests hold equ
 
 import copy
 from collections.abc import Callable, Iterable
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -70,21 +71,17 @@ class BatchNorm(nn.Module):
         """Normalize x of shape (m, C), (m, C, H, W) or (m, *features); the shape stays."""
         maps_last = x.movedim(1, -1) if len(self.features) == 1 else x
         rows = maps_last.reshape(-1, self.weight.numel())  # (m', d)
-        rows = rows.to(self.weight.dtype)  # under autocast x is bfloat16: too coarse for statistics
         gamma, beta = self.weight.flatten(), self.bias.flatten()
         if self.training:
             if len(rows) < 2:
                 raise ValueError("batch statistics need more than one value per activation")
             self._track(rows)
-            y = self._by_batch(rows, gamma, beta)
+            y = _BatchNormTransform.apply(rows, gamma, beta, self.eps)
         else:
             scale = gamma / torch.sqrt(self.running_var.flatten() + self.eps)
             y = scale * rows + (beta - scale * self.running_mean.flatten())
-        y = y.to(x.dtype).reshape(maps_last.shape)
+        y = y.reshape(maps_last.shape)
         return y.movedim(-1, 1) if len(self.features) == 1 else y
-
-    def _by_batch(self, rows: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        return _BatchNormTransform.apply(rows, gamma, beta, self.eps)
 
     @torch.no_grad()
     def _track(self, rows: Tensor) -> None:
@@ -100,20 +97,41 @@ class BatchNorm(nn.Module):
         self.num_batches_tracked.zero_()
 
 
-class DetachedBatchNorm(BatchNorm):
-    """Normalizes by batch statistics that the gradient takes for constants: what section 2 warns
-    of. Its toy example: a bias before it changes nothing, and yet has a gradient, and so grows."""
-
-    def _by_batch(self, rows: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        var, mu = torch.var_mean(rows.detach(), 0, correction=0)
-        return gamma * ((rows - mu) / torch.sqrt(var + self.eps)) + beta
-
-
 class TorchBatchNorm(_BatchNorm):
     """torch's fused kernel, for inputs (m, C) and (m, C, H, W) alike."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
+
+
+class DetachedBatchNorm(TorchBatchNorm):
+    """Normalizes by batch statistics that the gradient takes for constants: what section 2 warns
+    of. Its toy example: a bias before it changes nothing, and yet has a gradient, and so grows."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Inputs (m, C) and (m, C, H, W); the shape stays."""
+        if not self.training:
+            return super().forward(input)
+        mu, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        with torch.no_grad():
+            super().forward(input)  # for the running statistics
+            nn.functional.batch_norm(input, mu, var, training=True, momentum=1.0)  # fills both
+        m = input.numel() // len(mu)
+        biased = var * (m - 1) / m
+        return nn.functional.batch_norm(input, mu, biased, self.weight, self.bias, eps=self.eps)
+
+
+class ActivationBatchNorm(TorchBatchNorm):
+    """torch's fused kernel with one (gamma, beta), and one statistic over the batch, per activation
+    of inputs (m, *features)."""
+
+    def __init__(self, features: tuple[int, ...]) -> None:
+        super().__init__(prod(features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The shape stays. Maps go last and back: a view where memory is channels_last."""
+        maps_last = input.movedim(1, -1)
+        return super().forward(maps_last.flatten(1)).view(maps_last.shape).movedim(-1, 1)
 
 
 # What `model.norm` may be: a normalizer by name, built from the number of units or feature maps and
@@ -124,7 +142,7 @@ NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
     "batch_reference": lambda features, size: BatchNorm(features),
     "batch_detached": lambda features, size: DetachedBatchNorm(features),
     "batch_no_affine": lambda features, size: TorchBatchNorm(features, affine=False),
-    "batch_per_activation": lambda features, size: BatchNorm((features, *size)),
+    "batch_per_activation": lambda features, size: ActivationBatchNorm((features, *size)),
 }
 KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the layer before them
 BATCH_NORMS = (BatchNorm, _BatchNorm)
@@ -182,7 +200,7 @@ def foldable(layer: nn.Module, norm: nn.Module) -> bool:
     return (
         isinstance(layer, nn.Linear | nn.Conv2d)
         and isinstance(norm, BATCH_NORMS)
-        and norm.running_mean.dim() == 1
+        and norm.running_mean.shape == layer.weight.shape[:1]
     )
 
 
