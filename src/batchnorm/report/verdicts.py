@@ -95,9 +95,10 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
 def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
     words = [
-        "data: CIFAR-10, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224, 1000)",
+        f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
+        " 1000)",
         f"network: {_network(runs)} (the paper: Inception)",
-        f"length: {_span(runs['optim.epochs'])} epochs, {_span(runs['planned'])} steps (the paper's"
+        f"length: {_span(_epochs(runs))} epochs, {_span(runs['planned'])} steps (the paper's"
         " baseline: 31 million)",
         f"batch: {_span(runs['data.batch_size'])} images (the paper: 32)",
     ]
@@ -111,6 +112,17 @@ def _network(runs: pd.DataFrame) -> str:
     if runs["model.name"].iloc[0] == "small_inception":
         return f"small Inception of Zhang et al. (2017), width {width}"
     return f"{_span(runs['model.depth'])}-layer VGG-like convnet of width {width}"
+
+
+def _part_of(runs: pd.DataFrame) -> str:
+    images = runs["data.train_images"].min()
+    return f", {images} of its training images" if images < 50_000 else ""
+
+
+def _epochs(runs: pd.DataFrame) -> pd.Series:
+    if "optim.epochs_multiplier" not in runs:
+        return runs["optim.epochs"]
+    return (runs["optim.epochs"] * runs["optim.epochs_multiplier"].fillna(1)).round(2)
 
 
 def _span(values: pd.Series) -> str:
