@@ -1,5 +1,6 @@
 """Records with known effects, written without training anything."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def one_record(
     precision: str = "bfloat16",
     holdout: int = 0,
     overflow: int | None = None,  # ends the curve of `effect` at this step
-    **optim: Any,
+    more: Callable[[list[float]], dict[str, list]] = lambda accuracy: {},  # further metrics
+    **changed: Any,  # keys of model, data or optim
 ) -> record.Record:
     """A record whose curve is `effect`, with noise that the arms of a seed half share."""
     at = effect if isinstance(effect, int) else overflow
@@ -73,8 +75,9 @@ def one_record(
             **{"epochs": 3.0, "final_lr": 0.3, "decay_speed": 1.0},
         },
     }
-    config["model"].update({k: optim.pop(k) for k in list(optim) if k in config["model"]})
-    config["optim"].update(optim)
+    for group in ("model", "data"):
+        config[group].update({k: changed.pop(k) for k in list(changed) if k in config[group]})
+    config["optim"].update(changed)
     split = "validation" if holdout else "test"
     final = {f"{split}/accuracy": accuracy[-1] if at is None else None, f"{split}/loss": None}
     summary = {
@@ -85,6 +88,7 @@ def one_record(
         **{"step": steps, "lr": [0.02] * len(steps), "seconds": [float(s) for s in steps]},
         **{f"train/{quantity}": [0.5] * len(steps) for quantity in ("loss", "accuracy")},
         **{f"{split}/loss": [1.0] * len(steps), f"{split}/accuracy": accuracy},
+        **more(accuracy),
     }
     environment = {
         **{"commit": "0" * 40, "dirty": False, "python": "3.12", "torch": "2.9", "device": "cpu"},

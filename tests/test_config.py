@@ -147,6 +147,12 @@ REFUSED = {
     "optim.momentum=1": ["optim.momentum=1", "below 1"],
     "optim.weight_decay=-1": ["optim.weight_decay=-1", "0 or above"],
     "optim.epochs=0": ["optim.epochs=0", "above 0"],
+    "optim.epochs_multiplier=0": ["optim.epochs_multiplier=0", "above 0"],
+    "model.norm_after=maybe": ["model.norm_after", "maybe", "bool"],
+    "model.lrn=maybe": ["model.lrn", "maybe", "bool"],
+    "data.fixed_batches=maybe": ["data.fixed_batches", "maybe", "bool"],
+    "data.random_labels=maybe": ["data.random_labels", "maybe", "bool"],
+    "model.norm=batch_detach": ["model.norm=batch_detach", "batch_detached", "batch_no_affine"],
     "optim.final_lr=2": ["optim.final_lr=2", "at most 1"],
     "evaluations=0": ["evaluations=0", "from 1"],
     "precision=float16": ["precision=float16", "bfloat16"],
@@ -186,6 +192,27 @@ def test_what_cannot_be_run_is_refused_in_one_line(override):
     assert "\n" not in message
     for part in REFUSED[override.removeprefix("+")]:
         assert part in message, message
+
+
+def test_what_a_network_has_no_place_for_is_refused():
+    with pytest.raises(ConfigError, match=r"model.depth=10: must be 12.*small_inception"):
+        planned("model=small_inception", "model.depth=10")
+    with pytest.raises(ConfigError, match=r"model.depth=4: must be a whole number from 5.*convnet"):
+        planned("model.depth=4")
+    for model in ("small_inception", "mlp"):
+        with pytest.raises(ConfigError, match=f"model.lrn=True: must be false.*{model}"):
+            planned(f"model={model}", "model.lrn=true")
+
+
+def test_a_key_that_has_come_since_is_at_what_was_done_before():
+    now = planned("arm=bn_x5", "seed=0").runs[0].config()
+    old = {**now, "data": dict(now["data"]), "model": dict(now["model"]), "optim": now["optim"]}
+    since = {"data": ("fixed_batches", "random_labels"), "model": ("norm_after", "lrn")}
+    old["optim"] = {k: v for k, v in now["optim"].items() if k != "epochs_multiplier"}
+    for group, keys in since.items():
+        for key in keys:
+            assert old[group].pop(key) is False
+    assert config.completed(old) == now
 
 
 def test_a_typo_in_the_last_arm_is_found_before_the_first_trains():

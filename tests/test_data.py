@@ -42,6 +42,64 @@ def test_an_epoch_shows_every_image_once_and_another_order_each_time():
     assert not torch.equal(*epochs)
 
 
+def epochs_of(batches: Batches, count: int) -> list[list[tuple[int, ...]]]:
+    """The batches of each epoch, each as the sorted numbers of its images."""
+    steps = batches.per_epoch
+    return [
+        [tuple(sorted(batches.train(e * steps + i)[1].tolist())) for i in range(steps)]
+        for e in range(count)
+    ]
+
+
+def test_fixed_batches_keep_their_images_together_in_an_order_that_changes():
+    first, second, third = epochs_of(batches_of(numbered(), 4, True, seed=3, fixed_batches=True), 3)
+    assert set(first) == set(second) == set(third)
+    assert len(set(first)) == 10
+    assert first != second != third
+    for epoch in (first, second, third):
+        assert sorted(sum(epoch, ())) == list(range(40))
+    fresh = epochs_of(batches_of(numbered(), 4, True, seed=3), 2)
+    assert fresh[0] == first, "the arms part from the second epoch on"
+    assert not set(fresh[1]) & set(first)
+    other = epochs_of(batches_of(numbered(), 4, True, seed=4, fixed_batches=True), 1)
+    assert set(other[0]) != set(first)
+
+
+def test_fixed_batches_that_do_not_come_out_even():
+    first, second = epochs_of(batches_of(numbered(42), 4, False, seed=3, fixed_batches=True), 2)
+    assert set(first) == set(second)
+    assert len(set(sum(second, ()))) == 40
+
+
+def test_fixed_batches_are_augmented_anew():
+    batches = batches_of(numbered(), 40, augment=True, seed=0, fixed_batches=True)
+    (images, labels), (again, same) = batches.train(0), batches.train(1)
+    assert torch.equal(labels, same)
+    assert not torch.equal(images, again)
+
+
+def test_random_labels_are_drawn_once_and_for_the_training_set_alone(monkeypatch):
+    labels = torch.arange(4000) % 10
+    images = torch.zeros(4000, 2, 2, 3, dtype=torch.uint8)
+    whole = DataSet(Split(images, labels), Split(images, labels), 10, "test")
+    monkeypatch.setattr(data, "_whole", lambda *_: whole)
+
+    def loaded(train_images: int = 4000, **more) -> DataSet:
+        return data.load(Data("cifar10", False, train_images, 500, **more), None, CPU)
+
+    made, again = loaded(random_labels=True), loaded(random_labels=True)
+    assert torch.equal(made.train.labels, again.train.labels)
+    assert torch.equal(made.test.labels, labels[:500])
+    assert torch.equal(
+        loaded(random_labels=True, train_images=50).train.labels, made.train.labels[:50]
+    )
+    assert torch.bincount(made.train.labels, minlength=10).min() > 300
+    assert 0.05 < (made.train.labels == labels).float().mean() < 0.15
+    held = loaded(1000, random_labels=True, holdout=500)
+    assert torch.equal(held.test.labels, labels[3500:])
+    assert torch.equal(loaded().train.labels, labels), "what was read is left as it was"
+
+
 def test_a_batch_is_a_function_of_seed_and_step():
     first, second = (batches_of(numbered(), 8, augment=True, seed=3) for _ in range(2))
     for step in (7, 0, 3):

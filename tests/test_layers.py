@@ -7,7 +7,10 @@ from torch import nn
 from batchnorm.layers import (
     BATCH_NORMS,
     NORMS,
+    ActivationBatchNorm,
     BatchNorm,
+    DetachedBatchNorm,
+    TorchBatchNorm,
     fold,
     folded,
     gather_population_statistics,
@@ -121,6 +124,78 @@ def test_the_scale_of_the_weights_does_not_matter(a):
     assert (dw * w).sum(1).abs().max() < 1e-9  # so that ||W|| can only grow
 
 
+@pytest.mark.parametrize("name", ["activations", "feature maps"])
+def test_detached_statistics_are_constants_to_the_gradient(name):
+    reference, x = layer_and_input(name)
+    layer = DetachedBatchNorm(reference.features[0]).double()
+    layer.load_state_dict(reference.state_dict())
+    y, expected = layer(x), reference(x)
+    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(dict(layer.named_buffers()), dict(reference.named_buffers()))
+    over = (0, *range(2, x.dim()))
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    std = (x.detach().var(over, correction=0) + layer.eps).sqrt()
+    dy, dx = gradients(y, y, x)
+    torch.testing.assert_close(dx, dy * (layer.weight / std).view(shape), rtol=1e-9, atol=1e-9)
+    assert relative(dx, gradients(expected, x)[0]) > 0.1
+    layer.eval(), reference.eval()
+    torch.testing.assert_close(layer(x), reference(x), rtol=1e-10, atol=1e-10)
+
+
+def test_detached_statistics_give_a_gradient_to_a_bias_that_changes_nothing():
+    """Section 2's example: the step in b leaves the output, and so the loss, where they were."""
+    _, x = layer_and_input("activations")
+    for norm, moves in ((BatchNorm, False), (TorchBatchNorm, False), (DetachedBatchNorm, True)):
+        layer, b = norm(5).double(), torch.zeros(5, dtype=torch.float64, requires_grad=True)
+        y = layer(x + b)
+        (db,) = gradients(y, b)
+        assert (float(db.abs().min()) > 0.1) is moves
+        torch.testing.assert_close(layer(x + b - db), y, rtol=1e-8, atol=1e-8)
+
+
+def test_without_gamma_and_beta_there_is_nothing_to_learn():
+    layer, plain = NORMS["batch_no_affine"](3, (6, 5)), NORMS["batch"](3, (6, 5))
+    assert list(layer.parameters()) == []
+    x = 3 * torch.randn(4, 3, 6, 5) + 2
+    torch.testing.assert_close(layer(x), plain(x))
+    torch.testing.assert_close(layer.eval()(x), plain.eval()(x))
+
+
+@pytest.mark.parametrize("features", [(3, 4, 2), (12,)])
+def test_per_activation_is_the_reference_with_one_pair_per_activation(features):
+    generator = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(6, *features, generator=generator, dtype=torch.float64) + 2
+    x.requires_grad_()
+    reference, layer = BatchNorm(features).double(), NORMS["batch_per_activation"]
+    layer = layer(features[0], features[1:]).double()
+    assert isinstance(layer, ActivationBatchNorm)
+
+    def as_theirs(name: str) -> torch.Tensor:
+        return getattr(reference, name).movedim(0, -1).flatten()
+
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            getattr(reference, name).copy_(torch.randn(features, generator=generator))
+            getattr(layer, name).copy_(as_theirs(name))
+    for mode in (True, False):
+        layer.train(mode), reference.train(mode)
+        torch.testing.assert_close(layer(x), reference(x), rtol=1e-10, atol=1e-10)
+        ours, theirs = gradients(layer(x), x)[0], gradients(reference(x), x)[0]
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(getattr(layer, name), as_theirs(name))
+
+
+@pytest.mark.parametrize("name", ["batch_detached", "batch_no_affine", "batch_per_activation"])
+def test_under_autocast_the_statistics_are_still_those_of_float32(name):
+    x = torch.randn(64, 4, 6, 5) + 20
+    layer, single = NORMS[name](4, (6, 5)), NORMS[name](4, (6, 5))
+    y, expected = layer(x.bfloat16()), single(x.bfloat16().float())
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), expected, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(layer.running_var, single.running_var, rtol=1e-4, atol=1e-4)
+
+
 def test_a_batch_of_one_value_is_refused():
     with pytest.raises(ValueError, match="more than one value"):
         BatchNorm(3)(torch.zeros(1, 3))
@@ -133,10 +208,10 @@ def network(request) -> nn.Sequential:
     norm = NORMS[request.param]
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1, bias=False),
-        norm(6),
+        norm(6, ()),
         nn.ReLU(),
         nn.Conv2d(6, 4, 3, padding=1, stride=2),
-        norm(4),
+        norm(4, ()),
         nn.ReLU(),
         nn.Dropout(0.5),
         nn.AdaptiveAvgPool2d(1),
@@ -207,5 +282,7 @@ def test_folding_into_a_linear_layer():
 def test_what_cannot_be_folded_is_refused():
     with pytest.raises(ValueError, match="cannot be folded"):
         fold(nn.Conv2d(3, 3, 1), BatchNorm((3, 4, 4)))
+    with pytest.raises(ValueError, match="cannot be folded"):
+        fold(nn.Conv2d(3, 3, 1), NORMS["batch_per_activation"](3, (4, 4)))
     with pytest.raises(ValueError, match="cannot be folded"):
         fold(nn.Linear(3, 3), nn.Identity())

@@ -6,8 +6,15 @@ from torch import nn
 
 from batchnorm import models
 from batchnorm.config import Model
-from batchnorm.layers import TorchBatchNorm
-from batchnorm.models.convnet import stages
+from batchnorm.layers import (
+    BATCH_NORMS,
+    NORMS,
+    TorchBatchNorm,
+    folded,
+    gather_population_statistics,
+)
+from batchnorm.models.convnet import LocalResponseNorm, stages
+from batchnorm.models.small_inception import TABLE
 
 
 def build(seed=0, **changes) -> nn.Module:
@@ -48,6 +55,108 @@ def test_norm_and_activation_stand_where_they_are_told():
     assert build(norm="batch")[0].bias is None
     assert build(norm="none")[0].bias is not None
     assert sum(isinstance(m, TorchBatchNorm) for m in build(norm="batch")) == 9
+
+
+def test_a_norm_after_the_nonlinearity_leaves_the_bias_its_work():
+    kinds = [type(m) for m in build(norm="batch", activation="sigmoid", norm_after=True)][:3]
+    assert kinds == [nn.Conv2d, nn.Sigmoid, TorchBatchNorm]
+    assert build(norm="batch", norm_after=True)[0].bias is not None
+
+
+def test_a_bias_stays_where_the_norm_does_not_cancel_it():
+    biased = {norm for norm in NORMS if build(norm=norm)[0].bias is not None}
+    assert biased == {"none", "batch_detached"}
+
+
+def test_lrn_is_where_it_is_told_and_nowhere_else():
+    def found(**changes) -> list[str]:
+        return [type(m).__name__ for m in build(**changes)]
+
+    names = found(lrn=True)
+    at = [i for i, name in enumerate(names) if name == "LocalResponseNorm"]
+    pools = [i for i, name in enumerate(names) if name == "MaxPool2d"]
+    assert at == [pools[0] + 1, pools[1] + 1]
+    assert [name for name in names if name != "LocalResponseNorm"] == found()
+
+
+def test_lrn_divides_by_its_neighbours_in_any_precision():
+    x = 20 * torch.randn(2, 9, 4, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.empty_like(x)
+    for c in range(9):
+        near = x[:, max(0, c - 2) : c + 3].square().sum(1)
+        expected[:, c] = x[:, c] / (1 + 1e-4 / 5 * near) ** 0.75
+    assert (expected / x).max() < 1
+    torch.testing.assert_close(LocalResponseNorm()(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = LocalResponseNorm()(x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), expected, rtol=8e-3, atol=0)
+
+
+def inception(size=32, **changes) -> nn.Module:
+    config = Model(**{"name": "small_inception", "width": 96, "depth": 12, **changes})
+    return models.build(config, (size, size, 3), 10, 0)
+
+
+def test_the_small_inception_has_the_published_number_of_parameters():
+    """1,649,402 in both readings: biases and no BN, or BN with beta alone. 1,651,114 with gamma."""
+    plain, normalized = inception(28), inception(28, norm="batch")
+    gammas = sum(m.weight.numel() for m in normalized.modules() if isinstance(m, TorchBatchNorm))
+    with_bn = sum(p.numel() for p in normalized.parameters())
+    assert sum(p.numel() for p in plain.parameters()) == 1_649_402
+    assert (with_bn, with_bn - gammas) == (1_651_114, 1_649_402)
+    assert sum(p.numel() for p in inception(32).parameters()) == 1_649_402
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(28, (28, 14, 7)), (32, (32, 16, 8))])
+def test_the_small_inception_has_the_published_maps(size, sizes):
+    model, x, shapes = inception(size).eval(), torch.zeros(1, 3, size, size), []
+    for row in model[: len(TABLE)]:
+        x = row(x)
+        shapes.append(tuple(x.shape[1:]))
+    maps = [96, 64, 80, 160, 160, 160, 160, 144, 240, 336, 336]
+    edges = [sizes[0]] * 3 + [sizes[1]] * 5 + [sizes[2]] * 3
+    assert shapes == [(m, edge, edge) for m, edge in zip(maps, edges, strict=True)]
+    assert len(TABLE) + 1 == 12, "the depth that config.validate asks for"
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 10)
+
+
+def test_the_small_inception_at_other_widths():
+    narrow = inception(width=24)
+    maps = [m.out_channels for m in narrow.modules() if isinstance(m, nn.Conv2d)]
+    full = [m.out_channels for m in inception().modules() if isinstance(m, nn.Conv2d)]
+    assert [4 * m for m in maps] == full
+    inception(width=1)(torch.zeros(2, 3, 32, 32))
+    for ours, theirs in zip(
+        weights(narrow), weights(inception(width=24, norm="batch")), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "none"])
+@pytest.mark.parametrize(
+    "name",
+    [("convnet", 4, 5), ("small_inception", 12, 12), ("mlp", 7, 4)],
+    ids=lambda name: name[0],
+)
+def test_folding_changes_no_network(name, norm, after):
+    """Whatever the norm and wherever it stands; and it goes only where it directly follows a
+    weight layer whose every feature it treats as one."""
+    config = Model(name[0], norm, after, width=name[1], depth=name[2], lrn=name[0] == "convnet")
+    model = models.build(config, (16, 16, 3), 10, 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    batches = [torch.randn(8, 3, 16, 16, generator=generator) * (1 + i) + i for i in range(3)]
+    gather_population_statistics(model, batches)
+    expected, short = model.eval()(batches[1]), folded(model)
+    torch.testing.assert_close(short(batches[1]), expected, rtol=1e-3, atol=1e-4)
+    assert expected.std(0).min() > 1e-3, "the images are told apart"
+    before, left = (sum(isinstance(m, BATCH_NORMS) for m in n.modules()) for n in (model, short))
+    per_map = norm != "batch_per_activation" or name[0] == "mlp"
+    assert left == (0 if per_map and not after else before)
 
 
 def test_dropout_is_before_the_classifier():

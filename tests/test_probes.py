@@ -25,7 +25,7 @@ def inferring(model, batches):
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_percentiles_are_those_of_each_unit(norm):
     model, batches = watched(norm)
-    found = probes.percentiles(model, batches)
+    found = probes.percentiles(model, batches, "float32")
     network = inferring(model, batches)
     images, _ = next(batches.test(1000))
     upto = [i for i, m in enumerate(network) if isinstance(m, nn.Sigmoid)]
@@ -43,7 +43,7 @@ def test_jacobians_are_those_of_autograd(norm, monkeypatch):
     """Of the layer alone, in units of the deviations of its inputs and outputs."""
     monkeypatch.setattr(probes, "EXAMPLES", 2)
     model, batches = watched(norm)
-    found = probes.jacobians(model, batches)
+    found = probes.jacobians(model, batches, "float32")
     network = folded(inferring(model, batches))
     images, _ = next(batches.test(1000))
     before, layer = network[:6](images), network[6:8]  # sigmoid of layer 2, linear of layer 3
@@ -62,7 +62,9 @@ def test_gradients_are_orthogonal_to_normalized_weights_alone():
     cosines = {}
     for norm in ("none", "batch"):
         model, batches = watched(norm)
-        cosines[norm] = [abs(probes.norms(model, batches)[f"cosine/{k}"]) for k in (1, 2, 3)]
+        cosines[norm] = [
+            abs(probes.norms(model, batches, "float32")[f"cosine/{k}"]) for k in (1, 2, 3)
+        ]
     assert max(cosines["batch"]) < 1e-3
     assert min(cosines["none"]) > 5e-3
 
@@ -73,7 +75,7 @@ def test_norms_are_of_the_weights_and_their_gradients(small_data):
         models.build(run.model, (32, 32, 3), 10, 0),
         Batches(small_data, run.data, 0),
     )
-    found = probes.norms(model, batches)
+    found = probes.norms(model, batches, "float32")
     weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     assert found["norm/2"] == pytest.approx(float(weights[1].detach().norm()))
     assert "bias/1" not in found and "bias/5" in found

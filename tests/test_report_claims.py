@@ -7,7 +7,7 @@ import pytest
 from batchnorm.report import claims, statistics, verdicts
 from planted import ALIKE, plant
 
-LEDGER = {claim.id: claim for claim in claims.ledger()}
+LEDGER = {claim.id: claim for claim in verdicts.ledger()}
 LINE = {v: [(0, 0.1), (1, v)] for v in (0.2, 0.4, 0.6, 0.7)}
 NEVER = {**ALIKE, "bn_baseline": LINE[0.4], "bn_x5": LINE[0.4], "bn_x30": LINE[0.4]}
 SIGMOID = [(0, 0.10), (1 / 31, 0.45), (4 / 31, 0.55), (1, 0.68)]
@@ -17,7 +17,7 @@ def verdict(root, claim):
     return verdicts.judge(LEDGER[claim], statistics.load(root))
 
 
-@pytest.mark.parametrize("claim", LEDGER)
+@pytest.mark.parametrize("claim", claims.RULES)
 def test_holds_when_all_is_as_the_paper_says(tmp_path, claim):
     plant(tmp_path)
     row = verdict(tmp_path, claim)
@@ -78,7 +78,7 @@ def test_inconclusive_when_the_baseline_did_not_learn(tmp_path):
     assert verdict(tmp_path, "C8")["verdict"] == "inconclusive"
 
 
-@pytest.mark.parametrize("claim", LEDGER)
+@pytest.mark.parametrize("claim", claims.RULES)
 def test_not_run_with_too_few_seeds_in_common(tmp_path, claim):
     plant(tmp_path, seeds=2)
     row = verdict(tmp_path, claim)
@@ -111,7 +111,7 @@ def test_no_claim_is_judged_on_stand_in_data(tmp_path):
 def test_the_ledger_keeps_what_fails_and_says_its_scale(tmp_path):
     plant(tmp_path, NEVER)
     table = statistics.load(tmp_path)
-    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     json.dumps(rows, allow_nan=False)
     text = verdicts.markdown(rows)
     assert "## C8: fails (quick scale, n 3)" in text

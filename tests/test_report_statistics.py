@@ -70,6 +70,41 @@ def test_the_split_evaluated_on_is_the_accuracy(tmp_path):
     assert table["accuracy"].equals(table["validation/accuracy"].rename("accuracy"))
 
 
+def test_metrics_are_columns_if_they_are_numbers(tmp_path):
+    def more(accuracy):
+        n = len(accuracy)
+        lists = {"preactivation/3": [[-1.0, 0.0, 1.0]] * n, "late/1": [None] * (n - 1) + [[0.0]]}
+        return {**lists, "inference/batch": [None] * (n - 1) + [0.5], "never": [None] * n}
+
+    plant(tmp_path, {"bn": [(0, 0.1), (1, 0.6)]}, seeds=2, more=more)
+    plant(tmp_path, {"plain": [(0, 0.1), (1, 0.6)]}, seeds=1)
+    table = statistics.load(tmp_path)
+    assert not {"preactivation/3", "late/1"} & set(table)
+    last = table[table["step"] == planted.STEPS].set_index(["arm", "seed"])["inference/batch"]
+    assert last["bn", 1] == 0.5
+    assert isnan(last["plain", 0])
+    assert table["inference/batch"].notna().sum() == 2
+    run = statistics.curves(table)["bn"][0]
+    assert run.metrics["inference/batch"][-1] == 0.5
+    assert len(run.metrics["inference/batch"]) == len(run.steps)
+
+
+def test_rows_are_in_order_of_experiment_arm_seed_and_step(tmp_path):
+    plant(tmp_path, {arm: [(0, 0.1), (1, 0.6)] for arm in ("b_10", "b_9", "bn_x5", "baseline")})
+    plant(tmp_path, {"a": 12}, experiment="another", seeds=1)
+    table = statistics.load(tmp_path)
+    assert list(table["arm"].unique()) == ["a", "baseline", "bn_x5", "b_9", "b_10"]
+    rows = table.groupby("arm", sort=False)
+    assert all(part["seed"].is_monotonic_increasing for _, part in rows)
+    assert list(table["step"]) == [0, *planted.EVALUATIONS * 12]
+
+
+def test_metrics_of_different_lengths_are_refused(tmp_path):
+    plant(tmp_path, {"bn": [(0, 0.1), (1, 0.6)]}, seeds=1, more=lambda _: {"norm/1": [1.0]})
+    with pytest.raises(RecordError, match=r"bn-0.json: .*equally long"):
+        statistics.load(tmp_path)
+
+
 def test_a_broken_record_is_one_line_that_names_the_file(tmp_path):
     plant(tmp_path, {"baseline": 12}, seeds=1)
     path = next(tmp_path.rglob("*.json"))

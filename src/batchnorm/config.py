@@ -34,6 +34,8 @@ class Data:
     augment: bool = False
     binary: bool = False  # pixels are 0 or 1, cut at half their range
     batch_size: int = MISSING
+    fixed_batches: bool = False  # the same images share a batch in every epoch; its order is new
+    random_labels: bool = False  # of the training images: drawn once, whatever they show
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Model:
 
     name: str = MISSING
     norm: str = "none"
+    norm_after: bool = False  # of the nonlinearity, which it precedes in the paper
+    lrn: bool = False  # Local Response Normalization after the first two poolings
     activation: str = "relu"
     dropout: float = 0.0  # the probability of dropping a unit
     init: str = "he"
@@ -60,6 +64,7 @@ class Optim:
     weight_decay: float = 0.0  # the L2 penalty, on weights only
     weight_decay_multiplier: float = 1.0
     epochs: float = MISSING
+    epochs_multiplier: float = 1.0  # for equal steps at another batch size
     final_lr: float = MISSING  # of the initial rate, at the end of the run, at decay_speed 1
     decay_speed: float = 1.0  # 6: the rate has fallen to final_lr after a sixth of the run
 
@@ -244,6 +249,7 @@ CHECKS: list[Check] = [
     ("optim.weight_decay", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.weight_decay_multiplier", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.epochs", lambda v: 0 < v < float("inf"), "above 0"),
+    ("optim.epochs_multiplier", lambda v: 0 < v < float("inf"), "above 0"),
     ("optim.final_lr", lambda v: 0 < v <= 1, "above 0, at most 1"),
     ("optim.decay_speed", lambda v: 0 <= v < float("inf"), "0 or above"),
 ]
@@ -275,6 +281,12 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
     for key, good, allowed in CHECKS:
         if not good(value(key)):
             refuse(key, allowed)
+    if run.model.name == "convnet" and run.model.depth < 5:
+        refuse("model.depth", "a whole number from 5 with model.name=convnet")
+    if run.model.name == "small_inception" and run.model.depth != 12:
+        refuse("model.depth", "12 with model.name=small_inception, whose table is fixed")
+    if run.model.name != "convnet" and run.model.lrn:
+        refuse("model.lrn", f"false with model.name={run.model.name}")
     if run.data.batch_size < 2 and run.model.norm != "none":
         refuse(
             "data.batch_size",

@@ -5,6 +5,7 @@ Trained networks use torch's fused kernel (NORMS["batch"]), which tests hold equ
 
 import copy
 from collections.abc import Callable, Iterable
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -103,13 +104,47 @@ class TorchBatchNorm(_BatchNorm):
         pass
 
 
-# What `model.norm` may be: a normalizer by name, built from the number of units or feature maps.
-# Yours too.
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda features: nn.Identity(),
-    "batch": TorchBatchNorm,
-    "batch_reference": BatchNorm,
+class DetachedBatchNorm(TorchBatchNorm):
+    """Normalizes by batch statistics that the gradient takes for constants: what section 2 warns
+    of. Its toy example: a bias before it changes nothing, and yet has a gradient, and so grows."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Inputs (m, C) and (m, C, H, W); the shape stays."""
+        if not self.training:
+            return super().forward(input)
+        mu, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        with torch.no_grad():
+            super().forward(input)  # for the running statistics
+            nn.functional.batch_norm(input, mu, var, training=True, momentum=1.0)  # fills both
+        m = input.numel() // len(mu)
+        biased = var * (m - 1) / m
+        return nn.functional.batch_norm(input, mu, biased, self.weight, self.bias, eps=self.eps)
+
+
+class ActivationBatchNorm(TorchBatchNorm):
+    """torch's fused kernel with one (gamma, beta), and one statistic over the batch, per activation
+    of inputs (m, *features)."""
+
+    def __init__(self, features: tuple[int, ...]) -> None:
+        super().__init__(prod(features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The shape stays. Maps go last and back: a view where memory is channels_last."""
+        maps_last = input.movedim(1, -1)
+        return super().forward(maps_last.flatten(1)).view(maps_last.shape).movedim(-1, 1)
+
+
+# What `model.norm` may be: a normalizer by name, built from the number of units or feature maps and
+# from the size of a map, (height, width), or () for units. Yours too.
+NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
+    "none": lambda features, size: nn.Identity(),
+    "batch": lambda features, size: TorchBatchNorm(features),
+    "batch_reference": lambda features, size: BatchNorm(features),
+    "batch_detached": lambda features, size: DetachedBatchNorm(features),
+    "batch_no_affine": lambda features, size: TorchBatchNorm(features, affine=False),
+    "batch_per_activation": lambda features, size: ActivationBatchNorm((features, *size)),
 }
+KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the layer before them
 BATCH_NORMS = (BatchNorm, _BatchNorm)
 
 
@@ -149,25 +184,34 @@ def fold(layer: nn.Linear | nn.Conv2d, norm: nn.Module) -> nn.Linear | nn.Conv2d
     Raises ValueError when norm is no batch normalization, or normalizes each activation of a
     convolution by itself, which no convolution can do.
     """
-    if not isinstance(norm, BATCH_NORMS) or norm.running_mean.dim() != 1:
+    if not foldable(layer, norm):
         raise ValueError(f"{type(norm).__name__} cannot be folded into {type(layer).__name__}")
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # (C,)
+    gamma, beta = (1, 0) if norm.weight is None else (norm.weight, norm.bias)
+    scale = gamma / torch.sqrt(norm.running_var + norm.eps)  # (C,)
     folded = copy.deepcopy(layer)
     folded.weight.copy_(layer.weight * scale.view(-1, *[1] * (layer.weight.dim() - 1)))
     bias = layer.bias if layer.bias is not None else 0
-    folded.bias = nn.Parameter(norm.bias + scale * (bias - norm.running_mean))
+    folded.bias = nn.Parameter(beta + scale * (bias - norm.running_mean))
     return folded
+
+
+def foldable(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether `fold` can join the two."""
+    return (
+        isinstance(layer, nn.Linear | nn.Conv2d)
+        and isinstance(norm, BATCH_NORMS)
+        and norm.running_mean.shape == layer.weight.shape[:1]
+    )
 
 
 def folded(model: nn.Module) -> nn.Module:
     """A copy of the model for inference, every BN layer folded into the linear or convolutional
-    layer that directly precedes it in an nn.Sequential; other BN layers stay."""
+    layer that directly precedes it in an nn.Sequential, where that can be; other BN layers stay."""
     model = copy.deepcopy(model).eval()
     for block in model.modules():
         if not isinstance(block, nn.Sequential):
             continue
         for i in range(len(block) - 1):
-            layer, norm = block[i], block[i + 1]
-            if isinstance(layer, nn.Linear | nn.Conv2d) and isinstance(norm, BATCH_NORMS):
-                block[i], block[i + 1] = fold(layer, norm), nn.Identity()
+            if foldable(block[i], block[i + 1]):
+                block[i], block[i + 1] = fold(block[i], block[i + 1]), nn.Identity()
     return model

@@ -19,6 +19,11 @@ def sgd(model: nn.Module, config: Optim) -> torch.optim.SGD:
     return torch.optim.SGD(groups, lr=rate(config, 0, 1), momentum=config.momentum, fused=True)
 
 
+def steps(config: Optim, per_epoch: int) -> int:
+    """How many steps a run takes whose epochs have `per_epoch` batches."""
+    return max(1, round(config.epochs * config.epochs_multiplier * per_epoch))
+
+
 def rate(config: Optim, step: int, steps: int) -> float:
     """The learning rate of step `step` of `steps` (from 0): exponential decay, section 4.2."""
     decay = config.final_lr ** (config.decay_speed * step / steps)

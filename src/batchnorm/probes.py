@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm.data import Batches
-from batchnorm.evaluate import POPULATION_BATCHES
-from batchnorm.layers import folded, gather_population_statistics
+from batchnorm.evaluate import POPULATION_BATCHES, by_population, inference, training_set
+from batchnorm.layers import folded
 
 IMAGES = 1000  # the fixed images that pre-activations are watched on: the first evaluated ones
 EXAMPLES = 10  # of them, for Jacobians
@@ -22,13 +22,13 @@ Row = dict[str, Any]
 
 
 @torch.no_grad()
-def percentiles(model: nn.Module, batches: Batches) -> Row:
+def percentiles(model: nn.Module, batches: Batches, precision: str) -> Row:
     """`preactivation/k`: the 15th, 50th and 85th percentiles of each unit (or feature map) that
     enters the k-th nonlinearity, over fixed images, as the network infers: Figure 1(b, c).
 
     Three lists with one number per unit each.
     """
-    inputs, _ = _preactivations(_inferring(model, batches), batches)
+    inputs, _ = _preactivations(by_population(model, batches, POPULATION_BATCHES), batches)
     found = {}
     for k, values in enumerate(inputs, start=1):
         units = values.movedim(1, 0).flatten(1).float()  # (units, images * locations)
@@ -37,7 +37,7 @@ def percentiles(model: nn.Module, batches: Batches) -> Row:
     return found
 
 
-def norms(model: nn.Module, batches: Batches) -> Row:
+def norms(model: nn.Module, batches: Batches, precision: str) -> Row:
     """For the k-th weight layer: `norm/k`, its weight's Frobenius norm; `gradient/k`, that of the
     loss's gradient, on one fixed training batch, by batch statistics; `cosine/k`, the cosine of
     both (0 where BN follows: section 3.3); `bias/k`, its bias's norm."""
@@ -60,14 +60,14 @@ def norms(model: nn.Module, batches: Batches) -> Row:
 
 
 @torch.no_grad()
-def jacobians(model: nn.Module, batches: Batches) -> Row:
+def jacobians(model: nn.Module, batches: Batches, precision: str) -> Row:
     """`jacobian/k`: quantiles of the singular values of the k-th hidden layer's Jacobian, from the
     normalized pre-activations of the layer before to its own (section 3.3's conjecture: near 1).
 
     Pre-activations count in their standard deviations over the fixed images, in every network
     alike: with BN that is the paper's map from xhat to zhat. Fully connected networks alone.
     """
-    network = folded(_inferring(model, batches))
+    network = folded(by_population(model, batches, POPULATION_BATCHES))
     inputs, activations = _preactivations(network, batches)
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
     found = {}
@@ -81,19 +81,25 @@ def jacobians(model: nn.Module, batches: Batches) -> Row:
     return found
 
 
-# What `probes` may name.
-PROBES: dict[str, Callable[[nn.Module, Batches], Row]] = {
+# What `probes` may name: from the network, its batches and the precision it trains in. Those of
+# this module compute in float32 whatever that is.
+PROBES: dict[str, Callable[[nn.Module, Batches, str], Row]] = {
     "percentiles": percentiles,
     "norms": norms,
     "jacobians": jacobians,
+    "training_set": training_set,
+    "inference": inference,
 }
+AT_THE_END = ("training_set", "inference")  # as dear as an evaluation or more: the last time alone
 
 
-def _inferring(model: nn.Module, batches: Batches) -> nn.Module:
-    """A copy of the model, with population statistics, as it infers."""
-    network = copy.deepcopy(model)
-    gather_population_statistics(network, batches.population(POPULATION_BATCHES))
-    return network.eval()
+def watch(names: list[str], last: bool, model: nn.Module, batches: Batches, precision: str) -> Row:
+    """What the named probes see; at the last evaluation all of them look."""
+    found: Row = {}
+    for name in names:
+        if last or name not in AT_THE_END:
+            found |= PROBES[name](model, batches, precision)
+    return found
 
 
 def _preactivations(network: nn.Module, batches: Batches) -> tuple[list[Tensor], list[nn.Module]]:

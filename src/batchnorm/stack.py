@@ -3,6 +3,8 @@ own weights, data order and learning rate. On a CPU a step comes near the time o
 products alone; on a GPU it costs hardly more than the step of one network.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,8 +24,9 @@ def stackable(run: Run) -> bool:
 
 def shape(run: Run) -> tuple[object, ...]:
     """What runs must share to be stacked: all but weights, order and rate."""
-    model = (run.model.norm, run.model.activation, run.model.width, run.model.depth)
-    return (run.data, *model, run.optim.epochs, run.evaluations, run.probes)
+    model = replace(run.model, init="", init_scale=1)
+    length = (run.optim.epochs, run.optim.epochs_multiplier, run.evaluations)
+    return (run.data, model, *length, run.probes)
 
 
 class Stack:

@@ -86,7 +86,7 @@ def restored(member: Member, data: DataSet, device: torch.device) -> Training:
 def _train_until_one_ends(live: list[Training]) -> list[Training]:
     """Train on until runs diverge, or all are done, and make their records. Returns the others."""
     run, per_epoch = live[0].member.run, live[0].batches.per_epoch
-    steps = max(1, round(run.optim.epochs * per_epoch))
+    steps = optim.steps(run.optim, per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
     began = time.perf_counter() - live[0].state.seconds
     together, saved_at = Stack([one.state.model for one in live]), time.perf_counter()

@@ -14,7 +14,7 @@ from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.data import Batches, DataSet
 from batchnorm.evaluate import FINAL_POPULATION_BATCHES, POPULATION_BATCHES, evaluate
-from batchnorm.probes import PROBES
+from batchnorm.probes import watch
 from batchnorm.seeds import stream
 
 CHECK_EVERY = 25  # steps between looks at the losses; on a GPU each look waits for the device
@@ -40,7 +40,7 @@ def train(
     """
     batches = Batches(data, run.data, run.seed)
     precision = resolve_precision(run.precision, device)
-    steps = max(1, round(run.optim.epochs * batches.per_epoch))
+    steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
     what = {**run.config(), "precision": precision}
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
@@ -123,9 +123,6 @@ def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precisi
     last = state.step == steps
     gathered = FINAL_POPULATION_BATCHES if last else POPULATION_BATCHES
     result = evaluate(state.model, batches, precision, gathered)
-    watched: Row = {}
-    for name in run.probes:
-        watched |= PROBES[name](state.model, batches)
     split = "validation" if run.data.holdout else "test"
     return {
         "step": state.step,
@@ -133,14 +130,15 @@ def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precisi
         "train/loss": float(state.loss) / state.seen,
         "train/accuracy": float(state.correct) / state.seen,
         **{f"{split}/{quantity}": value for quantity, value in result.items()},
-        **watched,
+        **watch(run.probes, last, state.model, batches, precision),
     }
 
 
 def append(state: State, row: Row) -> None:
-    """Add a row to the curves, and start the training means anew."""
-    for key, value in row.items():
-        state.metrics.setdefault(key, []).append(value)
+    """Add a row to the curves, None for what it lacks, and start the training means anew."""
+    before = len(state.metrics.get("step", []))
+    for key in dict.fromkeys([*state.metrics, *row]):
+        state.metrics.setdefault(key, [None] * before).append(row.get(key))
     state.loss.zero_()
     state.correct.zero_()
     state.seen = 0

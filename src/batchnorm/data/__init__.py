@@ -8,7 +8,15 @@ import torch
 
 from batchnorm.config import Data
 from batchnorm.data import cifar10, mnist
-from batchnorm.data.sets import Batches, DataError, DataSet, Split, Unavailable, binary
+from batchnorm.data.sets import (
+    Batches,
+    DataError,
+    DataSet,
+    Split,
+    Unavailable,
+    binary,
+    randomly_labelled,
+)
 from batchnorm.data.standin import stand_in
 
 __all__ = [
@@ -60,13 +68,16 @@ def load(config: Data, root: Path, device: torch.device) -> DataSet:
     """The images that a run trains and is evaluated on, on the device.
 
     With `holdout`, what is evaluated on is cut from the training set's end, before the training
-    set is shortened to `train_images`. Raises DataError, Unavailable.
+    set is shortened to `train_images`. With `random_labels`, every seed trains on the same ones.
+    Raises DataError, Unavailable.
     """
     whole = _whole(config.name, config.stand_in, root)
     train, test = whole.train, whole.test
     if config.holdout:
         cut = len(train) - config.holdout
         train, test = train[:cut], train[cut:]
+    if config.random_labels:
+        train = randomly_labelled(train, whole.classes)
     train, test = train[: config.train_images], test[: config.test_images]
     if config.binary:
         train, test = binary(train), binary(test)

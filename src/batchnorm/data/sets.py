@@ -53,12 +53,14 @@ class Batches:
     Every batch is a function of seed and step alone, so that arms at one seed see the same
     images, and a run that goes on from a checkpoint sees what it would have seen. Pixels are
     shifted and scaled by the mean and deviation of the training pixels, per channel; or, with
-    `binary`, the 0 and 1 that they already are.
+    `binary`, the 0 and 1 that they already are. With `fixed_batches`, the batches of the first
+    epoch come again in another order; images left out of it never come.
     """
 
     def __init__(self, data: DataSet, config: Data, seed: int) -> None:
         self.data, self.seed, self.batch_size = data, seed, config.batch_size
         self.augment, self.binary = config.augment, config.binary
+        self.fixed = config.fixed_batches
         self.per_epoch = len(data.train) // self.batch_size  # a last, smaller batch is left out
         images = data.train.images
         self.device = images.device
@@ -77,10 +79,19 @@ class Batches:
         """Which training images are in the batch of one step."""
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
-            order = torch.randperm(len(self.data.train), generator=generator)
-            self._epoch, self._order = epoch, order.to(self.device)
+            self._epoch, self._order = epoch, self._ordered(epoch).to(self.device)
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _ordered(self, epoch: int) -> Tensor:
+        """The images of an epoch, in the order in which they are seen."""
+        if not self.fixed or epoch == 0:
+            return self._permutation(len(self.data.train), epoch)
+        batches = self._ordered(0)[: self.per_epoch * self.batch_size].view(self.per_epoch, -1)
+        return batches[self._permutation(self.per_epoch, epoch)].flatten()
+
+    def _permutation(self, n: int, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
+        return torch.randperm(n, generator=generator)
 
     def population(self, count: int) -> Iterator[Tensor]:
         """Training batches for the population statistics (Algorithm 2): the same at every call."""
@@ -91,7 +102,13 @@ class Batches:
 
     def test(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole evaluation split, in order, not augmented."""
-        split = self.data.test
+        return self._in_order(self.data.test, size)
+
+    def training_set(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many training images as the evaluation split has, the first ones, not augmented."""
+        return self._in_order(self.data.train[: len(self.data.test)], size)
+
+    def _in_order(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for i in range(0, len(split), size):
             yield self._normalize(split.images[i : i + size]), split.labels[i : i + size]
 
@@ -133,6 +150,13 @@ class Batches:
 def binary(split: Split) -> Split:
     """Pixels as 1 in the upper half of their range and 0 in the lower."""
     return Split((split.images > 127).to(torch.uint8), split.labels)
+
+
+def randomly_labelled(split: Split, classes: int) -> Split:
+    """The images with labels drawn from all classes alike, the same at every call."""
+    generator = torch.Generator().manual_seed(stream(0, "labels"))
+    labels = torch.randint(classes, (len(split),), generator=generator)
+    return Split(split.images, labels)
 
 
 def statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm.config import Model
-from batchnorm.models.convnet import ACTIVATIONS, convnet
+from batchnorm.models.convnet import convnet
 from batchnorm.models.mlp import mlp
+from batchnorm.models.small_inception import small_inception
+from batchnorm.models.unit import ACTIVATIONS
 from batchnorm.seeds import stream
 
 __all__ = ["ACTIVATIONS", "INITS", "MODELS", "build"]
 
 Shape = tuple[int, int, int]  # of one image: height, width, channels
-MODELS: dict[str, Callable[[Model, Shape, int], nn.Module]] = {"convnet": convnet, "mlp": mlp}
+MODELS: dict[str, Callable[[Model, Shape, int], nn.Module]] = {
+    "convnet": convnet,
+    "mlp": mlp,
+    "small_inception": small_inception,
+}
 
 # What `model.init` may be: fills a weight in place, from a generator.
 INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {

@@ -1,11 +1,11 @@
 """A VGG-like convolutional network for 32 x 32 images that ends in global average pooling."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from batchnorm.config import Model
-from batchnorm.layers import NORMS
+from batchnorm.models.unit import unit
 
-ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "sigmoid": nn.Sigmoid}
 SHARES = (1, 2, 2, 4)  # of the convolutions, by stage
 MAPS = (1, 2, 4, 4)  # feature maps of each stage, in widths
 
@@ -19,24 +19,35 @@ def stages(depth: int) -> list[int]:
 
 def convnet(config: Model, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Four stages of 3x3 convolutions with 1, 2, 4 and 4 times `width` feature maps, each
-    convolution followed by norm and activation (the paper's g(BN(Wu)), section 3.2), max pooling
-    between stages, global average pooling, Dropout, and one linear layer.
+    convolution followed by norm and activation (see unit), max pooling between stages (with
+    `lrn`, the first two followed by Local Response Normalization), global average pooling,
+    Dropout, and one linear layer.
 
-    Inputs (m, C, H, W) for `shape` (H, W, C), outputs (m, classes). A normalized
-    convolution has no bias: beta takes its place.
+    Inputs (m, C, H, W) for `shape` (H, W, C), outputs (m, classes).
     """
     layers: list[nn.Module] = []
-    maps = shape[2]
-    for convolutions, widths in zip(stages(config.depth), MAPS, strict=True):
-        if layers:
+    height, columns, maps = shape
+    for stage, convolutions in enumerate(stages(config.depth)):
+        if stage > 0:
             layers.append(nn.MaxPool2d(2))
-        width = config.width * widths
+            height, columns = height // 2, columns // 2
+        if config.lrn and stage in (1, 2):
+            layers.append(LocalResponseNorm())
+        width = config.width * MAPS[stage]
         for _ in range(convolutions):
-            layers += [
-                nn.Conv2d(maps, width, 3, padding=1, bias=config.norm == "none"),
-                NORMS[config.norm](width),
-                ACTIVATIONS[config.activation](),
-            ]
+            layers += unit(nn.Conv2d(maps, width, 3, padding=1), config, (height, columns))
             maps = width
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout)]
     return nn.Sequential(*layers, *head, nn.Linear(maps, classes))
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """GoogLeNet's: over 5 neighbouring maps, alpha 1e-4 (divided by 5), beta 0.75, k 1."""
+
+    def __init__(self) -> None:
+        super().__init__(5, alpha=1e-4, beta=0.75, k=1.0)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """In float32: it divides by little more than 1, which bfloat16 rounds to 1."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float()).to(input.dtype)

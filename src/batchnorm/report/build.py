@@ -8,13 +8,28 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from batchnorm import record
-from batchnorm.report import claims, figures, look, paper, statistics, studies, tables, verdicts
+from batchnorm.report import (
+    claims,
+    figures,
+    look,
+    paper,
+    statistics,
+    studies,
+    studies_ablations,
+    studies_cifar10,
+    studies_inception,
+    studies_initialization,
+    tables,
+    verdicts,
+)
 
 STAND_IN = "STAND-IN-"  # begins the name of every file that is made from generated data
 STAND_IN_LINE = "STAND-IN DATA: generated images, not the real ones.\n"
 SCALES = ("full", "quick", "smoke")  # in order of preference
 
 Files = dict[Path, bytes]
+# (an experiment's rows, all rows of its scale) -> folder and end of each file's name, and content
+Maker = Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, bytes]]]
 
 
 class ReportError(Exception):
@@ -45,10 +60,41 @@ def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, 
         yield from _drawn(studies.precision(first, second), points)
 
 
-EXPERIMENTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, bytes]]]] = {
+EXPERIMENTS: dict[str, Maker] = {
     "cifar10_learning_rate": _learning_rate,
     "cifar10_tune": _tune,
     "cifar10_precision": _precision,
+}
+
+
+def _figure(
+    draw: Callable[[pd.DataFrame], Figure], points: Callable[[pd.DataFrame], pd.DataFrame]
+) -> Maker:
+    """Of an experiment that has one figure and its points."""
+
+    def make(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+        yield from _drawn(draw(table), points(table))
+
+    return make
+
+
+def _inception(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    true = studies_inception.true_labels(table)
+    if len(true):
+        yield from _learning_rate(true, every)
+    mark = STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
+    yield "tables -published.csv", _csv(studies_inception.published(table))
+    yield "tables -published.md", (mark + studies_inception.published_text(table)).encode()
+
+
+EXPERIMENTS |= {
+    "cifar10_tune_bn": _tune,
+    "cifar10_schedule": _figure(studies_cifar10.schedule, studies_cifar10.schedule_points),
+    "cifar10_dropout": _figure(studies_cifar10.dropout, studies_cifar10.dropout_points),
+    "cifar10_depth": _figure(studies_cifar10.depth, studies_cifar10.depth_points),
+    "cifar10_initialization": _figure(studies_initialization.draw, studies_initialization.points),
+    "cifar10_ablations": _figure(studies_ablations.draw, studies_ablations.points),
+    "cifar10_inception": _inception,
 }
 
 
@@ -94,7 +140,7 @@ def render(root: Path, reference: Path | None = None) -> Files:
 
 
 def _ledger(root: Path, table: pd.DataFrame) -> Files:
-    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     stand_in = statistics.is_stand_in(table)
     mark, line = (STAND_IN, STAND_IN_LINE + "\n") if stand_in else ("", "")
     text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -152,7 +198,7 @@ def readme_section(root: Path) -> str:
         if len(rows):
             parts.append(_table_text(rows))
             break
-    rows = [verdicts.judge(claim, table) for claim in claims.ledger()]
+    rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_summary(rows)])
 
 

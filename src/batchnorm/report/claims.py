@@ -24,7 +24,10 @@ RULE = (
     f" inconclusive otherwise. It is not run while the arms it needs have fewer than {SEEDS} seeds"
     " in common at one scale, full before quick; generated stand-in data never count. Accuracies at"
     f" a step are linear between evaluations, from chance ({CHANCE}) at step 0; n/31 of the run: of"
-    " the baseline's steps, as n million are of the paper's 31 million."
+    " the baseline's steps, as n million are of the paper's 31 million. best: the highest accuracy"
+    " at any evaluation; end: the last one, chance for a run that overflowed. A difference is"
+    " inconclusive if an arm that has to learn for it to mean something stayed at chance in any"
+    " seed: the one compared with, and where the claim is that a change does no harm, both."
 )
 
 Judge = Callable[[Estimate], str]
@@ -39,6 +42,7 @@ class Part:
     of: Callable[[Curves], Estimate]
     rule: str  # in words; "" marks information that has no say in the verdict
     judge: Judge
+    unknown: str = "the baseline stayed at chance"  # said where there is nothing to measure
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Claim:
     where: str
     paper: str
     measure: tuple[Part, ...]
+    experiment: str = EXPERIMENT  # whose records it is judged on
 
     def arms(self) -> list[str]:
         """The arms without which there is no verdict."""
@@ -169,9 +174,3 @@ RULES: dict[str, tuple[Part, ...]] = {
         gap_at(4, "bn_x5_sigmoid", "bn_baseline", "within ±0.02", -0.02, 0.02),
     ),
 }
-
-
-def ledger() -> list[Claim]:
-    """Every claim: the paper's words (paper.yaml) with the rule that judges it (above)."""
-    said = paper.values()["claims"]
-    return [Claim(id, **said[id], measure=parts) for id, parts in RULES.items()]

@@ -94,7 +94,8 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
     else:
         bare(axes, "top")
     _key(figure, series)
-    title(figure, f"{data_name(table)}: accuracy against steps, with and without BN")
+    inception = "small Inception, " if (table["model.name"] == "small_inception").any() else ""
+    title(figure, f"{data_name(table)}: {inception}accuracy against steps, with and without BN")
     footer(figure, *_learning_rate_words(table, series))
     return figure
 

@@ -2,9 +2,9 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib import style
@@ -57,6 +57,8 @@ INKS = {
     "bn_x30": Ink("#0072B2", "h"),
     "bn_x5_sigmoid": Ink("#CC79A7", ">"),
 }
+PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
+GRID = {"color": "#E5E5E5", "linewidth": 0.5}
 DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
 
 
@@ -114,3 +116,26 @@ def render(figure: Figure, kind: str) -> bytes:
     drop = {"svg": ["Date", "Creator"], "png": ["Software"]}[kind]
     figure.savefig(buffer, format=kind, metadata=dict.fromkeys(drop))
     return buffer.getvalue()
+
+
+def seeds_and_median(
+    axes: Axes, points: pd.DataFrame, x: str, y: str, of: Ink, label: str, **line: Any
+) -> None:
+    """A small point per row, a line with large markers through the medians at each x."""
+    points = points.dropna(subset=y)
+    middle = points.groupby(x)[y].median()
+    axes.plot(points[x], points[y], ".", color=of.colour, markersize=3, alpha=0.7, zorder=2)
+    axes.plot(middle.index, middle, color=of.colour, marker=of.marker, label=label, zorder=3,
+              **(HALO | line))  # fmt: skip
+
+
+def ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Ticks on the x axis at these values and nowhere else."""
+    values = sorted(set(values))
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xticks([], minor=True)
+
+
+def where(table: pd.DataFrame) -> str:
+    """The data, scale and seeds of a figure's footer."""
+    return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm"

@@ -1,5 +1,6 @@
 """The paper's values, as tables: its Figure 2, its Figure 3, and what its claims say."""
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,18 @@ def values() -> dict[str, Any]:
 
 
 def ordered(arms: Iterable[str]) -> list[str]:
-    """Arms in the order of the paper's table; those that it does not know follow by name."""
+    """Arms in the order of paper.yaml; those that it does not have follow by name, their numbers
+    by size: bn_8 before bn_32."""
     known = list(values()["arms"])
-    return sorted(arms, key=lambda arm: (known.index(arm) if arm in known else len(known), arm))
+
+    def key(arm: str) -> tuple[int, list[str | float]]:
+        pieces = re.split(r"(\d+(?:\.\d+)?)", arm)  # text and numbers by turns
+        return (
+            known.index(arm) if arm in known else len(known),
+            [float(piece) if i % 2 else piece for i, piece in enumerate(pieces)],
+        )
+
+    return sorted(arms, key=key)
 
 
 def curves() -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Records as one table, and what is computed from each run's curve and then over the seeds."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite, nan, sqrt
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +16,8 @@ from batchnorm.report import paper
 CHANCE = 0.1  # accuracy: ten classes of equal size
 LEVEL = 0.95  # of every interval
 
+Columns = dict[str, np.ndarray]  # metric -> its value at each evaluation
+
 
 # --- records -> table -----------------------------------------------------------------------------
 
@@ -23,53 +25,70 @@ LEVEL = 0.95  # of every interval
 def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     """The records under a results root: one row per (experiment, scale, arm, seed, step).
 
-    Columns: `step`; each metric by its name; `accuracy`, that of the split evaluated on (a
-    fraction); the run's config under dotted keys (`optim.lr`), with `precision` as it was resolved;
-    `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root. A run without
-    evaluations has one row, at step 0, with no accuracy. Raises RecordError, naming the file.
+    Columns: `step`; each metric by its name, if its values are numbers (null: NaN) and not lists;
+    `accuracy`, that of the split evaluated on (a fraction); the run's config under dotted keys
+    (`optim.lr`), with `precision` as it was resolved; `planned` (steps), `diverged`,
+    `diverged_at_step`; `path`, relative to the root. A run without evaluations has one row, at step
+    0, with no accuracy. Raises RecordError, naming the file.
     """
-    rows: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    metrics: list[Columns] = []
     for path in sorted(root.glob(f"records/{scale}/{experiment}/*.json")):
         found = record.load(path)
         try:
-            rows += _rows(found, path.relative_to(root))
+            runs.append(_run(found, path.relative_to(root)))
+            metrics.append(_metrics(found))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             why = f"its {error.args[0]} is missing" if isinstance(error, KeyError) else error
             raise record.RecordError(f"{path}: is not a whole record ({why})") from error
-    return _sorted(pd.DataFrame(rows)) if rows else pd.DataFrame()
+    return _table(pd.DataFrame(runs), metrics) if runs else pd.DataFrame()
 
 
-def _rows(found: record.Record, path: Path) -> list[dict[str, Any]]:
-    config, summary, metrics = found["config"], found["summary"], found["metrics"]
-    split = "validation" if config["data"]["holdout"] else "test"
-    run = {
-        **dict(record.flatten(config)),
+def _run(found: record.Record, path: Path) -> dict[str, Any]:
+    summary = found["summary"]
+    overflow = summary["diverged_at_step"]
+    return {
+        **dict(record.flatten(found["config"])),
         "precision": found["environment"]["precision"],
         "planned": summary["steps"],
         "diverged": summary["diverged"],
-        "diverged_at_step": _number(summary["diverged_at_step"]),
+        "diverged_at_step": nan if overflow is None else float(overflow),
         "path": str(PurePosixPath(path)),
     }
-    names = list(metrics)
-    evaluations = [
-        dict(zip(names, map(_number, values), strict=True))
-        for values in zip(*metrics.values(), strict=True)
-    ]
-    return [
-        {**one, **run, "step": int(one["step"]), "accuracy": one.get(f"{split}/accuracy", nan)}
-        for one in evaluations or [{"step": 0}]
-    ]
 
 
-def _number(value: float | None) -> float:
-    return nan if value is None else float(value)
+def _metrics(found: record.Record) -> Columns:
+    """The metrics that are numbers, each (evaluations,), in order of step."""
+    metrics = {name: values for name, values in found["metrics"].items() if len(values)}
+    if len({len(values) for values in found["metrics"].values()}) > 1:
+        raise ValueError("its metrics are not equally long")
+    columns = {
+        name: np.array(values, float)
+        for name, values in metrics.items()
+        if not any(isinstance(value, list) for value in values)
+    }
+    steps = columns["step"].astype(int) if metrics else np.zeros(1, int)
+    split = "validation" if found["config"]["data"]["holdout"] else "test"
+    accuracy = columns.get(f"{split}/accuracy", np.full(steps.size, nan))
+    order = np.argsort(steps, kind="stable")
+    columns |= {"step": steps, "accuracy": accuracy}
+    return {name: values[order] for name, values in columns.items()}
 
 
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    arms = paper.ordered(table["arm"].unique())
-    table = table.assign(rank=table["arm"].map(arms.index))
-    table = table.sort_values(["experiment", "scale", "rank", "seed", "step"], kind="stable")
-    return table.drop(columns="rank").reset_index(drop=True)
+def _table(runs: pd.DataFrame, metrics: list[Columns]) -> pd.DataFrame:
+    """Whole columns at a time: row by row, a thousand long records would take half a minute."""
+    arms = paper.ordered(runs["arm"].unique())
+    runs = runs.assign(rank=runs["arm"].map(arms.index))
+    runs = runs.sort_values(["experiment", "scale", "rank", "seed"], kind="stable")
+    metrics = [metrics[i] for i in runs.index]
+    names = dict.fromkeys(name for one in metrics for name in one)
+    columns = {
+        name: np.concatenate([one.get(name, np.full(one["step"].size, nan)) for one in metrics])
+        for name in names
+    }
+    places = np.repeat(np.arange(len(runs)), [one["step"].size for one in metrics])
+    rows = runs.drop(columns="rank").iloc[places].reset_index(drop=True)
+    return pd.concat([rows, pd.DataFrame(columns)], axis=1)
 
 
 def runs(table: pd.DataFrame) -> pd.DataFrame:
@@ -93,6 +112,7 @@ class Curve:
     accuracy: np.ndarray  # (evaluations,)
     planned: int  # steps the run was to have
     diverged_at: float = inf  # step
+    metrics: Columns = field(default_factory=dict)  # every other, each (evaluations,)
 
     def best(self) -> float:
         """The highest accuracy, as the paper counts; chance for a run without evaluations."""
@@ -114,6 +134,10 @@ class Curve:
         part = (target - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
         return float(steps[i - 1] + part * (steps[i] - steps[i - 1]))
 
+    def last(self) -> float:
+        """The accuracy at the end of the run; chance where it overflowed."""
+        return self.at(self.planned)
+
     def at(self, step: float) -> float:
         """The accuracy at a step, linear as in steps_to; chance from where the run overflowed."""
         return CHANCE if step >= self.diverged_at else float(np.interp(step, *self._from_start()))
@@ -130,6 +154,7 @@ Curves = dict[str, dict[int, Curve]]  # arm -> seed -> curve
 def curves(table: pd.DataFrame) -> Curves:
     """The curves of one experiment at one scale, by arm and seed, in the order of the table."""
     found: Curves = {}
+    names = [name for name in table if "/" in name and table[name].notna().any()]
     for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
         read = rows.dropna(subset="accuracy").sort_values("step")
         overflow = rows["diverged_at_step"].iloc[0] if rows["diverged"].iloc[0] else inf
@@ -138,6 +163,10 @@ def curves(table: pd.DataFrame) -> Curves:
             read["accuracy"].to_numpy(float),
             int(rows["planned"].iloc[0]),
             float(overflow),
+            {
+                name: values
+                for name, values in zip(names, read[names].to_numpy(float).T, strict=True)
+            },
         )
     return found
 

@@ -75,7 +75,8 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     axes.set_xticks([], minor=True)
     axes.set_ylim(0, max(0.2, points["best"].max() * 1.2))
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
-    title(figure, f"{data_name(table)}: learning rate of the plain network")
+    network = "network with BN" if (table["model.norm"] == "batch").all() else "plain network"
+    title(figure, f"{data_name(table)}: learning rate of the {network}")
     footer(figure, _ladder_words(table, split))
     return figure
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from batchnorm.report import statistics
+from batchnorm.report import claims, claims_cifar10, claims_cifar10_ablations, paper, statistics
 from batchnorm.report.claims import (
-    EXPERIMENT,
     FAILS,
     HOLDS,
     INCONCLUSIVE,
@@ -20,6 +19,29 @@ from batchnorm.report.claims import (
 from batchnorm.report.statistics import Curves
 from batchnorm.report.tables import markdown_table
 
+RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how it is measured
+    claims.EXPERIMENT: claims.RULES,
+    **claims_cifar10.RULES,
+    **claims_cifar10_ablations.RULES,
+}
+
+
+def ledger() -> list[Claim]:
+    """Every claim: the paper's words (paper.yaml) with the rule that judges it, C4 before C14.
+
+    What follows the first word of an id tells apart the rows of one claim.
+    """
+    said = paper.values()["claims"]
+    found = {
+        id: Claim(id, **said[id.split()[0]], measure=parts, experiment=experiment)
+        for experiment, rules in RULES.items()
+        for id, parts in rules.items()
+    }
+    return [found[id] for id in paper.ordered(found)]
+
+
+# --- one claim ------------------------------------------------------------------------------------
+
 
 def judge(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
     """The claim's row in the ledger, from a table of runs of any experiments and scales."""
@@ -29,7 +51,7 @@ def judge(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
         **{"verdict": NOT_RUN, "reason": "", "scale": None, "n": 0},
         **{"parts": [], "deviations": [], "records": []},
     }
-    real = table[(table["experiment"] == EXPERIMENT) & ~table["data.stand_in"]]
+    real = table[(table["experiment"] == claim.experiment) & ~table["data.stand_in"]]
     for scale in SCALES:
         rows = real[real["scale"] == scale]
         seeds = statistics.common_seeds(statistics.curves(rows), claim.arms())
@@ -55,7 +77,8 @@ def _judged(claim: Claim, rows: pd.DataFrame) -> dict[str, Any]:
 def _measured(part: Part, found: Curves) -> dict[str, Any]:
     value = part.of(found)
     verdict = part.judge(value) if part.rule else ""
-    return {"what": part.what, **value.as_dict(), "rule": part.rule, "verdict": verdict}
+    row = {"what": part.what, **value.as_dict(), "rule": part.rule, "verdict": verdict}
+    return row if value.n else {**row, "why": part.unknown}
 
 
 def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
@@ -63,7 +86,7 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
         return "the runs saw STAND-IN DATA, on which no claim is judged"
     counted = real[real["scale"].isin(SCALES)]
     if not len(counted):
-        return f"no runs of {EXPERIMENT} at {' or '.join(SCALES)} scale"
+        return f"no runs of {claim.experiment} at {' or '.join(SCALES)} scale"
     seeds = statistics.runs(counted).groupby(["scale", "arm"]).size()
     have = [f"{arm} {max(seeds.get((s, arm), 0) for s in SCALES)}" for arm in claim.arms()]
     return f"needs {SEEDS} seeds in common at one scale; has {', '.join(have)}"
@@ -71,45 +94,75 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
 
 def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
-    one = runs.iloc[0]
     words = [
-        "data: CIFAR-10, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224, 1000)",
-        f"network: {one['model.depth']}-layer VGG-like convnet of width {one['model.width']}"
-        " (the paper: Inception)",
-        f"length: {one['optim.epochs']:g} epochs, {one['planned']} steps (the paper's baseline: 31"
-        " million)",
-        f"batch: {one['data.batch_size']} images (the paper: 32)",
+        f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
+        " 1000)",
+        f"network: {_network(runs)} (the paper: Inception)",
+        f"length: {_span(_epochs(runs))} epochs, {_span(runs['planned'])} steps (the paper's"
+        " baseline: 31 million)",
+        f"batch: {_span(runs['data.batch_size'])} images (the paper: 32)",
     ]
-    if one["scale"] == "quick":
+    if runs["scale"].iloc[0] == "quick":
         words.append("quick scale: a short run of a narrow network; the verdict rests on it")
     return words
+
+
+def _network(runs: pd.DataFrame) -> str:
+    width = _span(runs["model.width"])
+    if runs["model.name"].iloc[0] == "small_inception":
+        return f"small Inception of Zhang et al. (2017), width {width}"
+    return f"{_span(runs['model.depth'])}-layer VGG-like convnet of width {width}"
+
+
+def _part_of(runs: pd.DataFrame) -> str:
+    images = runs["data.train_images"].min()
+    return f", {images} of its training images" if images < 50_000 else ""
+
+
+def _epochs(runs: pd.DataFrame) -> pd.Series:
+    if "optim.epochs_multiplier" not in runs:
+        return runs["optim.epochs"]
+    return (runs["optim.epochs"] * runs["optim.epochs_multiplier"].fillna(1)).round(2)
+
+
+def _span(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:.10g}" if low == high else f"{low:.10g} to {high:.10g}"
 
 
 # --- the ledger as files --------------------------------------------------------------------------
 
 
 def markdown_summary(rows: list[dict[str, Any]]) -> str:
-    """One line per claim: statement, the paper's numbers, ours, and the verdict."""
+    """A line per claim: statement, the paper's numbers, ours, and the verdict; those not run in one
+    line under the table."""
     names = ["claim", "statement", "paper", "here", "verdict"]
-    lines = [[r["id"], r["statement"], r["paper"], _here(r), _verdict(r)] for r in rows]
-    return markdown_table(names, lines)
+    run = [row for row in rows if not row["reason"]]
+    lines = [[r["id"], r["statement"], r["paper"], _here(r), _verdict(r)] for r in run]
+    table = markdown_table(names, lines) if lines else ""
+    rest = ", ".join(row["id"] for row in rows if row["reason"])
+    return "\n".join(filter(None, [table, f"Not run: {rest}.\n" if rest else ""]))
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{RULE}\n"]
-    return "\n".join([*sections, *map(_section, rows)])
+    sections += [_section(row) for row in rows if not row["reason"]]
+    rest = [_line(row) for row in rows if row["reason"]]
+    return "\n".join([*sections, "\n".join(["## Not run", "", *rest, ""])] if rest else sections)
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A claim that was not run, with the rule that it waits for."""
+    said = f"* {row['id']}: {row['statement']} ({row['where']})"
+    return f"{said}. Claimed: {'; '.join(row['rule'])}. Not run: {row['reason']}."
 
 
 def _section(row: dict[str, Any]) -> str:
     lines = [f"## {row['id']}: {_verdict(row)}", "", f"{row['statement']} ({row['where']}).", ""]
-    lines += [f"* Claimed: {rule}" for rule in row["rule"] if row["reason"]]
     lines += [f"* {_part(part)}" for part in row["parts"]]
-    if row["reason"]:
-        lines.append(f"* Not run: {row['reason']}.")
-    else:
-        lines.append(f"* {row['scale']} scale, {row['n']} seeds: {_seeds(row['records'])}")
-        lines.append(f"* Deviations: {'; '.join(row['deviations'])}")
+    lines.append(f"* {row['scale']} scale, {row['n']} seeds: {_seeds(row['records'])}")
+    lines.append(f"* Deviations: {'; '.join(row['deviations'])}")
     return "\n".join(lines) + "\n"
 
 
@@ -119,9 +172,8 @@ def _part(part: dict[str, Any]) -> str:
 
 
 def _here(row: dict[str, Any]) -> str:
-    if row["reason"]:
-        return row["reason"]
-    return "; ".join(f"{part['what']}: {interval_words(part)}" for part in row["parts"])
+    ruled = [part for part in row["parts"] if part["rule"]]
+    return "<br>".join(f"{part['what']}: {interval_words(part)}" for part in ruled)
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -140,7 +192,7 @@ def _seeds(paths: list[str]) -> str:
 def interval_words(part: dict[str, Any]) -> str:
     """A measured part as "0.120 [0.110, 0.130]", or in words where it has no value."""
     if not part["n"]:
-        return "the baseline stayed at chance"
+        return part["why"]
     if part["missing"] == part["n"]:
         return "never reached"
     ends = "" if part["low"] is None else f" [{part['low']:.3g}, {part['high']:.3g}]"

@@ -1,0 +1,157 @@
+"""The CIFAR-10 studies: what their arms change, and that nothing else differs between them."""
+
+import pytest
+
+from batchnorm import config, optim
+from batchnorm.config import Run
+from batchnorm.experiment import plan
+from batchnorm.record import flatten
+
+STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations", "inception"]
+BN = {"model.norm": "batch"}
+INITIAL = {"0.01": 0.01, "0.1": 0.1, "1": 1.0, "10": 10.0, "100": 100.0}
+
+
+def runs(study: str, scale: str = "quick") -> dict[str, Run]:
+    """The runs of one seed, by arm."""
+    overrides = [f"experiment=cifar10_{study}", f"scale={scale}", "stand_in=always", "output=/x"]
+    return {run.arm: run for run in plan([*overrides, "device=cpu", "seed=0"]).runs}
+
+
+def changed(arm: Run, reference: Run) -> dict[str, object]:
+    """What one arm has otherwise than another; without the rate of BN, see `bn_rate`."""
+    ours, theirs = dict(flatten(arm.config())), dict(flatten(reference.config()))
+    assert ours.keys() == theirs.keys()
+    return {key: ours[key] for key in ours if ours[key] != theirs[key] and key != "arm"}
+
+
+def bn_rate(study: str) -> dict[str, float]:
+    """The one rate of all of a study's BN arms, which the plain ones do not have."""
+    rates = {run.model.norm != "none": set() for run in runs(study).values()}
+    for run in runs(study).values():
+        rates[run.model.norm != "none"].add(run.optim.lr)
+    (rate,), (plain,) = rates[True], rates[False]
+    assert plain == config.compose_config(["experiment=cifar10_tune"]).optim.lr
+    assert rate != plain
+    return {"optim.lr": rate}
+
+
+def test_every_study_has_its_arms_and_three_seeds_at_quick_scale():
+    assert {study: len(runs(study)) for study in STUDIES} == {
+        "tune_bn": 5,
+        "dropout": 8,
+        "initialization": 12,
+        "depth": 16,
+        "ablations": 22,
+        "inception": 8,
+    }
+    for study in STUDIES:
+        made = plan([f"experiment=cifar10_{study}", "scale=quick", "stand_in=always", "output=/x"])
+        assert {run.seed for run in made.runs} == {0, 1, 2}
+
+
+def test_the_rate_of_bn_is_chosen_as_that_of_the_plain_network_is():
+    plain = plan(["experiment=cifar10_tune", "scale=quick", "stand_in=always", "output=/x"]).runs[0]
+    for name, run in runs("tune_bn").items():
+        different = changed(run, plain)
+        assert different.pop("optim.lr", 0.005) == float(name.removeprefix("lr_"))
+        assert different == {"experiment": "cifar10_tune_bn", **BN}
+
+
+def test_dropout_arms():
+    arms, rate = runs("dropout"), bn_rate("dropout")
+    for p in ("0", "0.05", "0.1", "0.4"):
+        dropout = {"model.dropout": float(p)} if float(p) else {}
+        assert changed(arms[f"plain_{p}"], arms["plain_0"]) == dropout
+        assert changed(arms[f"bn_{p}"], arms[f"plain_{p}"]) == {**BN, **rate}
+    assert arms["bn_0"].probes == ["training_set"]
+
+
+def test_initialization_arms():
+    arms, rate = runs("initialization"), bn_rate("initialization")
+    starts = {name: {"model.init_scale": scale} for name, scale in INITIAL.items() if scale != 1}
+    starts |= {"1": {}, "gaussian": {"model.init": "gaussian"}}
+    for name, start in starts.items():
+        assert changed(arms[f"plain_{name}"], arms["plain_1"]) == start
+        assert changed(arms[f"bn_{name}"], arms[f"plain_{name}"]) == {**BN, **rate}
+    assert {run.optim.weight_decay for run in arms.values()} == {0}
+    assert arms["bn_1"].probes == ["norms"]
+
+
+def test_depth_arms():
+    arms, rate = runs("depth"), bn_rate("depth")
+    for depth in (6, 12, 24, 48):
+        deeper = {"model.depth": depth} if depth != 6 else {}
+        assert changed(arms[f"plain_relu_{depth}"], arms["plain_relu_6"]) == deeper
+        sigmoid = changed(arms[f"plain_sigmoid_{depth}"], arms[f"plain_relu_{depth}"])
+        assert sigmoid == {"model.activation": "sigmoid"}
+        for kind in ("relu", "sigmoid"):
+            plain, bn = (arms[f"{norm}_{kind}_{depth}"] for norm in ("plain", "bn"))
+            assert changed(bn, plain) == {**BN, **rate}
+    assert arms["plain_relu_6"].model.dropout == 0
+
+
+ALONE = {  # what an arm changes of bn, or of plain
+    "l2_0": {"optim.weight_decay_multiplier": 0.0},
+    "l2_fifth": {"optim.weight_decay_multiplier": 0.2},
+    "lrn": {"model.lrn": True},
+    "fixed_batches": {"data.fixed_batches": True},
+    "batch_2": {"data.batch_size": 2, "optim.epochs_multiplier": 0.0156},
+    "batch_8": {"data.batch_size": 8, "optim.epochs_multiplier": 0.0624},
+    "batch_32": {"data.batch_size": 32, "optim.epochs_multiplier": 0.24968},
+}
+ALONE_WITH_BN = {
+    "after": {"model.norm_after": True},
+    "sigmoid": {"model.activation": "sigmoid"},
+    "sigmoid_after": {"model.activation": "sigmoid", "model.norm_after": True},
+    "detached": {"model.norm": "batch_detached"},
+    "no_affine": {"model.norm": "batch_no_affine"},
+    "per_activation": {"model.norm": "batch_per_activation"},
+}
+
+
+def test_ablation_arms():
+    arms, watched = runs("ablations"), {}
+    expected = {f"bn_{name}": change for name, change in (ALONE | ALONE_WITH_BN).items()}
+    expected |= {f"plain_{name}": change for name, change in ALONE.items()}
+    assert arms.keys() == expected.keys() | {"bn", "plain"}
+    for name, change in expected.items():
+        different = changed(arms[name], arms[name.split("_")[0]])
+        watched[name] = different.pop("probes", None)
+        assert different == change, name
+    different = changed(arms["bn"], arms["plain"])
+    assert different.pop("probes") == ["norms", "inference"]
+    assert different == {**BN, **bn_rate("ablations")}
+    assert arms["plain"].model.dropout == 0
+    assert watched["bn_detached"] == ["norms"]
+    assert [watched[f"bn_batch_{size}"] for size in (2, 8, 32)] == [["inference"]] * 3
+
+
+@pytest.mark.parametrize("scale", ["quick", "full"])
+def test_batches_of_every_size_get_equal_steps(scale):
+    arms = runs("ablations", scale).values()
+    steps = {optim.steps(run.optim, run.data.train_images // run.data.batch_size) for run in arms}
+    assert len(steps) == 1
+
+
+def test_fixed_batches_come_often_enough_to_matter():
+    assert runs("ablations")["bn_fixed_batches"].optim.epochs >= 3
+
+
+def test_inception_arms():
+    arms, convnet = runs("inception"), runs("learning_rate")
+    names = [name for name in arms if name in convnet]
+    assert len(names) == 6
+    for name in names:
+        ours = changed(arms[name], arms["baseline"])
+        assert ours == changed(convnet[name], convnet["baseline"]), name
+    plain, bn = arms["random_labels_plain"], arms["random_labels_bn"]
+    assert changed(bn, plain) == BN
+    assert changed(plain, arms["baseline"]) == {
+        "data.random_labels": True,
+        "data.augment": False,
+        "model.dropout": 0.0,
+        "optim.weight_decay_multiplier": 0.0,
+        "probes": ["training_set"],
+    }
+    assert runs("inception", "full")["baseline"].model.width == 96
