@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
+
+import pandas as pd
 
 from batchnorm.report import paper, statistics
 from batchnorm.report.statistics import CHANCE, Curves, Estimate, estimate
@@ -36,7 +39,7 @@ class Part:
 
     what: str
     arms: tuple[str, ...]
-    of: Callable[[Curves], Estimate]
+    of: Callable[[Any], Estimate]  # of what the claim's `read` makes of its runs
     rule: str  # in words; "" marks information that has no say in the verdict
     judge: Judge
 
@@ -50,6 +53,8 @@ class Claim:
     where: str
     paper: str
     measure: tuple[Part, ...]
+    experiment: str = EXPERIMENT
+    read: Callable[[pd.DataFrame], dict[str, dict[int, Any]]] = statistics.curves  # by arm, seed
 
     def arms(self) -> list[str]:
         """The arms without which there is no verdict."""
@@ -173,5 +178,8 @@ RULES: dict[str, tuple[Part, ...]] = {
 
 def ledger() -> list[Claim]:
     """Every claim: the paper's words (paper.yaml) with the rule that judges it (above)."""
+    from batchnorm.report import mnist_claims  # which is written in terms of this module
+
     said = paper.values()["claims"]
-    return [Claim(id, **said[id], measure=parts) for id, parts in RULES.items()]
+    ours = [Claim(id, **said[id], measure=parts) for id, parts in RULES.items()]
+    return [*ours, *mnist_claims.ledger()]

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from batchnorm import record
-from batchnorm.report import paper
+from batchnorm.report import paper, watched
 
 CHANCE = 0.1  # accuracy: ten classes of equal size
 LEVEL = 0.95  # of every interval
@@ -23,7 +23,7 @@ LEVEL = 0.95  # of every interval
 def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     """The records under a results root: one row per (experiment, scale, arm, seed, step).
 
-    Columns: `step`; each metric by its name; `accuracy`, that of the split evaluated on (a
+    Columns: `step`; each metric by its name, list-valued ones as watched.reduced has them; `accuracy`, that of the split evaluated on (a
     fraction); the run's config under dotted keys (`optim.lr`), with `precision` as it was resolved;
     `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root. A run without
     evaluations has one row, at step 0, with no accuracy. Raises RecordError, naming the file.
@@ -40,7 +40,8 @@ def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
 
 
 def _rows(found: record.Record, path: Path) -> list[dict[str, Any]]:
-    config, summary, metrics = found["config"], found["summary"], found["metrics"]
+    config, summary = found["config"], found["summary"]
+    metrics = watched.reduced(found["metrics"], summary["steps"])
     split = "validation" if config["data"]["holdout"] else "test"
     run = {
         **dict(record.flatten(config)),

@@ -4,9 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from batchnorm.report import statistics
+from batchnorm.report import mnist_claims, statistics
 from batchnorm.report.claims import (
-    EXPERIMENT,
     FAILS,
     HOLDS,
     INCONCLUSIVE,
@@ -17,7 +16,6 @@ from batchnorm.report.claims import (
     Claim,
     Part,
 )
-from batchnorm.report.statistics import Curves
 from batchnorm.report.tables import markdown_table
 
 
@@ -29,17 +27,17 @@ def judge(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
         **{"verdict": NOT_RUN, "reason": "", "scale": None, "n": 0},
         **{"parts": [], "deviations": [], "records": []},
     }
-    real = table[(table["experiment"] == EXPERIMENT) & ~table["data.stand_in"]]
+    real = table[(table["experiment"] == claim.experiment) & ~table["data.stand_in"]]
     for scale in SCALES:
         rows = real[real["scale"] == scale]
-        seeds = statistics.common_seeds(statistics.curves(rows), claim.arms())
+        seeds = statistics.common_seeds(claim.read(rows), claim.arms())
         if len(seeds) >= SEEDS:
             return {**row, **_judged(claim, rows[rows["seed"].isin(seeds)]), "n": len(seeds)}
     return {**row, "reason": _why_not(claim, table, real)}
 
 
 def _judged(claim: Claim, rows: pd.DataFrame) -> dict[str, Any]:
-    found = statistics.curves(rows)
+    found = claim.read(rows)
     parts = [_measured(part, found) for part in claim.measure if set(part.arms) <= found.keys()]
     verdicts = {part["verdict"] for part in parts if part["rule"]}
     used = statistics.runs(rows[rows["arm"].isin({a for p in claim.measure for a in p.arms})])
@@ -52,7 +50,7 @@ def _judged(claim: Claim, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _measured(part: Part, found: Curves) -> dict[str, Any]:
+def _measured(part: Part, found: dict[str, dict[int, Any]]) -> dict[str, Any]:
     value = part.of(found)
     verdict = part.judge(value) if part.rule else ""
     return {"what": part.what, **value.as_dict(), "rule": part.rule, "verdict": verdict}
@@ -63,7 +61,7 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
         return "the runs saw STAND-IN DATA, on which no claim is judged"
     counted = real[real["scale"].isin(SCALES)]
     if not len(counted):
-        return f"no runs of {EXPERIMENT} at {' or '.join(SCALES)} scale"
+        return f"no runs of {claim.experiment} at {' or '.join(SCALES)} scale"
     seeds = statistics.runs(counted).groupby(["scale", "arm"]).size()
     have = [f"{arm} {max(seeds.get((s, arm), 0) for s in SCALES)}" for arm in claim.arms()]
     return f"needs {SEEDS} seeds in common at one scale; has {', '.join(have)}"
@@ -72,6 +70,8 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
 def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
     one = runs.iloc[0]
+    if one["data.name"] == "mnist":
+        return mnist_claims.deviations(runs)
     words = [
         "data: CIFAR-10, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224, 1000)",
         f"network: {one['model.depth']}-layer VGG-like convnet of width {one['model.width']}"
@@ -98,6 +98,7 @@ def markdown_summary(rows: list[dict[str, Any]]) -> str:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{RULE}\n"]
+    sections.append(f"On MNIST: {mnist_claims.RULE}\n")
     return "\n".join([*sections, *map(_section, rows)])
 
 
