@@ -7,7 +7,7 @@ import pytest
 from batchnorm.report import claims, statistics, verdicts
 from planted import ALIKE, plant
 
-LEDGER = {claim.id: claim for claim in claims.ledger()}
+LEDGER = {c.id: c for c in claims.ledger() if c.experiment == claims.EXPERIMENT}
 LINE = {v: [(0, 0.1), (1, v)] for v in (0.2, 0.4, 0.6, 0.7)}
 NEVER = {**ALIKE, "bn_baseline": LINE[0.4], "bn_x5": LINE[0.4], "bn_x30": LINE[0.4]}
 SIGMOID = [(0, 0.10), (1 / 31, 0.45), (4 / 31, 0.55), (1, 0.68)]

@@ -8,7 +8,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from batchnorm import record
-from batchnorm.report import claims, figures, look, paper, statistics, studies, tables, verdicts
+from batchnorm.report import (
+    claims,
+    figures,
+    look,
+    mnist,
+    mnist_probes,
+    mnist_studies,
+    mnist_table,
+    paper,
+    statistics,
+    studies,
+    tables,
+    verdicts,
+)
 
 STAND_IN = "STAND-IN-"  # begins the name of every file that is made from generated data
 STAND_IN_LINE = "STAND-IN DATA: generated images, not the real ones.\n"
@@ -45,21 +58,52 @@ def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, 
         yield from _drawn(studies.precision(first, second), points)
 
 
+def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """What was watched is drawn only where it was."""
+    yield from _drawn(mnist.accuracy(table), mnist.accuracy_points(table), "_1a")
+    numbers = mnist_table.numbers(table)
+    text = f"{_heading(table)}{mnist_table.markdown(numbers)}\n{mnist_table.words(table)}\n"
+    yield from [("tables .csv", _csv(numbers)), ("tables .md", text.encode())]
+    at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
+    if "typical/p50" in at_one_rate:
+        yield from _drawn(mnist.percentiles(table), mnist.percentile_points(table), "_1bc")
+        yield from _drawn(mnist_probes.drift(table), mnist_probes.drift_points(table), "_drift")
+    if {"norm/1", "jacobian/2/q50"} <= set(at_one_rate):
+        yield from _drawn(mnist_probes.scale(table), mnist_probes.scale_points(table), "_scale")
+
+
+def _mnist_tune(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    yield from _drawn(mnist_studies.tune(table), mnist_studies.tune_points(table))
+
+
+def _mnist_initialization(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    points = mnist_studies.initialization_points(table)
+    yield from _drawn(mnist_studies.initialization(table), points)
+
+
 EXPERIMENTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, bytes]]]] = {
     "cifar10_learning_rate": _learning_rate,
     "cifar10_tune": _tune,
     "cifar10_precision": _precision,
+    "mnist": _mnist,
+    "mnist_tune": _mnist_tune,
+    "mnist_initialization": _mnist_initialization,
 }
 
 
-def _drawn(figure: Figure, points: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    yield "figures .csv", _csv(points)
+def _drawn(figure: Figure, points: pd.DataFrame, part: str = "") -> Iterator[tuple[str, bytes]]:
+    """`part` tells apart the figures of one experiment."""
+    yield f"figures {part}.csv", _csv(points)
     for kind in ("png", "svg"):
-        yield f"figures .{kind}", look.render(figure, kind)
+        yield f"figures {part}.{kind}", look.render(figure, kind)
 
 
 def _csv(numbers: pd.DataFrame) -> bytes:
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+def _heading(table: pd.DataFrame) -> str:
+    return STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
 
 
 def _table_text(table: pd.DataFrame) -> str:
@@ -67,8 +111,8 @@ def _table_text(table: pd.DataFrame) -> str:
         f"{look.data_name(table)}, {table['scale'].iloc[0]} scale, {look.seeds_of(table)} per arm"
     )
     paper_words = "the paper's columns are for ImageNet (its Figure 3)"
-    mark = STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
-    return f"{mark}{tables.markdown(tables.learning_rate(table))}\n{words}; {paper_words}.\n"
+    numbers = tables.markdown(tables.learning_rate(table))
+    return f"{_heading(table)}{numbers}\n{words}; {paper_words}.\n"
 
 
 # --- a root ---------------------------------------------------------------------------------------

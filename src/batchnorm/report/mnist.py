@@ -122,7 +122,7 @@ def accuracy(table: pd.DataFrame) -> Figure:
     points = accuracy_points(table)
     figure = Figure((WIDTH, 3.9))
     for place, pair in enumerate(PAIRS):
-        axes = figure.add_axes((0.065 + 0.485 * place, 0.375, 0.33, 0.5))
+        axes = figure.add_axes((0.065 + 0.482 * place, 0.375, 0.325, 0.5))
         part = points[points["arm"].isin(pair)]
         bare(axes, "top")
         axes.set_ylim(0.7, 1.0)
@@ -145,7 +145,9 @@ def _draw_accuracies(axes: Axes, points: pd.DataFrame) -> None:
         if series == "paper":
             draw_read(axes, part["step"], part["accuracy"], net, f"paper: {arm}")
             continue
-        axes.fill_between(part["step"], part["low"], part["high"], color=net.colour, alpha=0.2, lw=0)
+        axes.fill_between(
+            part["step"], part["low"], part["high"], color=net.colour, alpha=0.2, lw=0
+        )
         axes.plot(part["step"], part["accuracy"], color=net.colour, dashes=net.dashes, label=arm)
     ends = points[points["series"] == "ours"].groupby("arm", sort=False).tail(1)
     low, high = axes.get_ylim()
@@ -232,6 +234,8 @@ def percentile_points(table: pd.DataFrame) -> pd.DataFrame:
         named = {f"typical/p{p}": p for p in PERCENTILES}
         ours = run.melt("step", list(named), "percentile", "value").dropna(subset="value")
         ours["percentile"] = ours["percentile"].map(named)
+        if not len(ours):
+            continue  # overflowed before its first evaluation
         unit = int(run["typical/unit"].max())
         parts.append(ours.assign(series="ours", arm=arm, norm=norm, seed=seed, unit=unit))
         read = published[published["norm"] == norm]
@@ -262,9 +266,9 @@ def percentiles(table: pd.DataFrame) -> Figure:
     """Figures 1(b) and (c): how the inputs of one typical sigmoid are distributed, over the run."""
     points = percentile_points(table)
     limit = max(2.5, 1.05 * points["value"].abs().max())
-    figure = Figure((WIDTH, 4.0))
+    figure = Figure((WIDTH, 4.2))
     for place, (letter, norm) in enumerate(zip("bc", NETS, strict=True)):
-        axes = figure.add_axes((0.07 + 0.485 * place, 0.395, 0.385, 0.475))
+        axes = figure.add_axes((0.07 + 0.485 * place, 0.42, 0.385, 0.46))
         bare(axes, "top")
         part = points[points["norm"] == norm]
         for percentile in PERCENTILES:
@@ -274,7 +278,7 @@ def percentiles(table: pd.DataFrame) -> Figure:
         axes.set_yticks([-2, 0, 2])
         axes.set_title(f"({letter}) {NETS[norm].label}", loc="left")
         axes.set(xlabel="training steps", ylabel="" if place else "input of the sigmoid")
-    _key(figure, 0.24)
+    _key(figure, 0.27)
     title(figure, f"{data_name(table)}: inputs of one sigmoid of the last hidden layer, as in"
                   " Figures 1(b) and (c)")  # fmt: skip
     footer(figure, *_percentile_words(table, points))
@@ -301,12 +305,16 @@ def _percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
     found = percentile_distances(points)
     far = "; ".join(
         f"{arm} "
-        + ", ".join(f"{p} % {found[arm, p].largest:.2f} (at {thousands(found[arm, p].step)})"
-                    for p in PERCENTILES)  # fmt: skip
+        + ", ".join(
+            f"{p} % {found[arm, p].largest:.2f} (at {thousands(found[arm, p].step)})"
+            for p in PERCENTILES
+        )
         for arm in ours["arm"]
         if (arm, 50) in found
     )
-    rate = ", ".join(f"{lr:g}" for lr in table.loc[table["arm"].isin(PAIRS[0]), "optim.lr"].unique())
+    rate = ", ".join(
+        f"{lr:g}" for lr in table.loc[table["arm"].isin(PAIRS[0]), "optim.lr"].unique()
+    )
     return [
         f"{run_words(table)} Learning rate {rate}, as on the left of Figure 1(a). 15th, 50th and"
         " 85th percentiles over 1,000 test images, population statistics, no units. The unit: the"
@@ -314,5 +322,3 @@ def _percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
         f" paper's does: {units}. The paper does not say how its unit was chosen.",
         f"Largest vertical distance from the points of the paper: {far}.",
     ]
-
-

@@ -130,7 +130,7 @@ def steadier(arm: str, than: str, kinds: tuple[str, ...], rule: str) -> Part:
 
 
 def largest_fall(run: pd.DataFrame) -> float:
-    """The largest relative fall of a hidden layer's norm between evaluations; negative: all grew."""
+    """The largest relative fall of a hidden layer's norm between evaluations; < 0: none fell."""
     norms = _values(run, (f"norm/{k}" for k in HIDDEN))
     return float((1 - norms[1:] / norms[:-1]).max()) if len(norms) > 1 else nan
 
@@ -141,7 +141,7 @@ def largest_cosine(run: pd.DataFrame) -> float:
 
 
 def effective_rate(run: pd.DataFrame) -> float:
-    """lr / |W|^2 at the last evaluation over that at the first, in the layer where it fell least."""
+    """lr / |W|^2 at the last evaluation over the first's, in the layer where it fell least."""
     effective = _values(run, ["lr"]) / _values(run, (f"norm/{k}" for k in HIDDEN)) ** 2
     return float((effective[-1] / effective[0]).max())
 
@@ -162,7 +162,7 @@ def _growth(arm: str, judged: bool) -> Iterator[Part]:
     named = (
         ("largest fall of a hidden layer's norm", largest_fall, FALL),
         ("largest |cosine| of a hidden layer's weights and gradient", largest_cosine, COSINE),
-        ("lr/‖W‖² of the hidden layers, last over first", effective_rate, 1),
+        ("lr/‖W‖² of a hidden layer, last over first, at most", effective_rate, 1),
     )
     for what, of_run, limit in named:
         yield quantity(what, arm, of_run, f"below {limit:g}" if judged else "", within(-inf, limit))
@@ -170,10 +170,13 @@ def _growth(arm: str, judged: bool) -> Iterator[Part]:
 
 def _singular(arm: str, judged: bool) -> Iterator[Part]:
     for layer in (2, 3):
-        what, rule = f"median singular value of layer {layer}'s Jacobian", f"{1 / NEAR:g} to {NEAR:g}"
+        what, rule = (
+            f"median singular value of layer {layer}'s Jacobian",
+            f"{1 / NEAR:g} to {NEAR:g}",
+        )
         yield quantity(what, arm, median_singular_value(layer), rule if judged else "",
                        within(1 / NEAR, NEAR))  # fmt: skip
-    what = "its 5 and 95 % quantiles, furthest factor from 1"
+    what = "5 and 95 % quantiles of the singular values, furthest factor from 1"
     yield quantity(what, arm, furthest_factor, f"below {FAR:g}" if judged else "",
                    within(-inf, FAR))  # fmt: skip
 
@@ -202,12 +205,15 @@ C16 = (*_singular("bn", True), *_singular("baseline", False))
 def ledger() -> list[Claim]:
     """The claims on MNIST: the paper's words (paper.yaml) with the rules above."""
     said = paper.values()["claims"]
-    accuracies = [("C5", C5, EXPERIMENT), ("C14 (MNIST)", C14, INITIALIZATION)]
-    probed = [("C6", C6), ("C15 (MNIST)", C15), ("C16", C16)]
-    return [
-        *(Claim(id, **said[id], measure=m, experiment=name) for id, m, name in accuracies),
-        *(Claim(id, **said[id], measure=m, experiment=EXPERIMENT, read=by_run) for id, m in probed),
-    ]
+    rules = {
+        "C5": (C5, EXPERIMENT, statistics.curves),
+        "C6": (C6, EXPERIMENT, by_run),
+        "C14 (MNIST)": (C14, INITIALIZATION, statistics.curves),
+        "C15 (MNIST)": (C15, EXPERIMENT, by_run),
+        "C16": (C16, EXPERIMENT, by_run),
+    }
+    return [Claim(id, **said[id], measure=parts, experiment=name, read=read)
+            for id, (parts, name, read) in rules.items()]  # fmt: skip
 
 
 def deviations(runs: pd.DataFrame) -> list[str]:

@@ -1,11 +1,12 @@
 """Figures of what was watched inside the MNIST networks: drift, norms, singular values."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from batchnorm.report import statistics
-from batchnorm.report.look import GREY, WIDTH, bare, data_name, footer, look, title
+from batchnorm.report.look import GREY, WIDTH, bare, data_name, footer, look, spread, title
 from batchnorm.report.mnist import NETS, PAIRS, norms_of, run_words, step_axis
 from batchnorm.report.watched import QUANTILES
 
@@ -62,7 +63,7 @@ def _draw_drift(axes: Axes, points: pd.DataFrame) -> None:
         net = NETS[part["norm"].iloc[0]]
         x = part["layer"] + 0.08 * (place - (len(arms) - 1) / 2)
         means = part.groupby("layer")["drift"].mean()
-        axes.plot(x, part["drift"], net.marker, color=net.colour, markersize=2.2, zorder=3)
+        axes.plot(x, part["drift"], net.marker, color=net.colour, markersize=2.2)
         axes.plot(sorted(x.unique()), means, color=net.colour, dashes=net.dashes, linewidth=1,
                   marker=net.marker, markerfacecolor="white" if arm in PAIRS[1] else net.colour,
                   label=f"{net.label}, rate {part['lr'].iloc[0]:g}")  # fmt: skip
@@ -72,8 +73,8 @@ def _drift_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
     sums = points.groupby(["arm", "seed", "kind"])["drift"].mean().groupby(["arm", "seed"]).sum()
     means = ", ".join(f"{arm} {of.mean():.2f}" for arm, of in sums.groupby("arm"))
     return [
-        f"{run_words(table)} Filled: both at one rate; hollow: each at its own best. From a tenth of"
-        " the run on: the sum of the changes of a unit's median, and of its spread (half the way"
+        f"{run_words(table)} Filled: both at one rate; hollow: each at its own best. From a tenth"
+        " of the run on: the sum of the changes of a unit's median, and of its spread (half the way"
         " from the 15th to the 85th percentile), from evaluation to evaluation, over its mean"
         " spread; mean over 100 units. Small points: one seed; lines: means.",
         f"Both kinds together, mean over the layers: {means}.",
@@ -100,7 +101,8 @@ def scale_points(table: pd.DataFrame) -> pd.DataFrame:
         parts.append(part.assign(norm=part["arm"].map(norms), quantity=quantity, layer=layer,
                                  percent=percent))  # fmt: skip
     columns = ["arm", "norm", "quantity", "layer", "percent", "step", "value"]
-    return pd.concat(parts, ignore_index=True)[columns].astype({"percent": "Int64"})
+    points = pd.concat(parts, ignore_index=True).dropna(subset="value")
+    return points[columns].astype({"percent": "Int64"})
 
 
 def _one(values: pd.Series) -> float:
@@ -109,24 +111,27 @@ def _one(values: pd.Series) -> float:
 
 @look
 def scale(table: pd.DataFrame) -> Figure:
-    """Norms of the weights, and singular values of the layers' Jacobians, over the run (C15, C16)."""
+    """Norms of the weights and singular values of the Jacobians, over the run (C15, C16)."""
     points = scale_points(table)
-    figure = Figure((WIDTH, 4.9))
+    figure = Figure((WIDTH, 5.2))
     norms = points[points["quantity"] == "norm"]
     singular = points[points["quantity"] == "singular value"]
-    limits = norms["value"].min() / 1.1, norms["value"].max() * 1.1
+    limits = min(0.9, norms["value"].min()), 1.05 * norms["value"].max()
     positive = singular.loc[singular["value"] > 0, "value"]
     far = min(0.1, positive.min() / 1.3), max(10, positive.max() * 1.3)
     for row, (norm, net) in enumerate(NETS.items()):
-        bottom = 0.60 - 0.36 * row
-        axes = figure.add_axes((0.07, bottom, 0.225, 0.29))
+        bottom = 0.625 - 0.385 * row
+        axes = figure.add_axes((0.075, bottom, 0.23, 0.28))
         _draw_norms(axes, norms[norms["norm"] == norm])
-        _frame(axes, table, row, f"{net.label}: norms", limits)
+        axes.set_ylabel("norm / first norm")
+        _frame(axes, table, row, f"{net.label}: weights", limits)
         for place, layer in enumerate(JACOBIANS):
-            axes = figure.add_axes((0.40 + 0.32 * place, bottom, 0.225, 0.29))
+            axes = figure.add_axes((0.395 + 0.32 * place, bottom, 0.225, 0.28))
             part = singular[(singular["norm"] == norm) & (singular["layer"] == layer)]
-            _draw_singular(axes, part, net.colour)
+            axes.set_yscale("log")
             _frame(axes, table, row, f"{net.label}: Jacobian {layer}", far)
+            axes.set_ylabel("" if place else "singular value", labelpad=1)
+            _draw_singular(axes, part, net.colour)
     title(figure, f"{data_name(table)}: norms of the weights, singular values of the Jacobians")
     footer(figure, *_scale_words(table))
     return figure
@@ -136,7 +141,6 @@ def _frame(
     axes: Axes, table: pd.DataFrame, row: int, words: str, limits: tuple[float, float]
 ) -> None:
     bare(axes, "top")
-    axes.set_yscale("log")
     axes.set_ylim(*limits)
     axes.yaxis.set_major_formatter("{x:g}")
     step_axis(axes, table["planned"].max())
@@ -146,6 +150,8 @@ def _frame(
 
 def _draw_norms(axes: Axes, points: pd.DataFrame) -> None:
     axes.axhline(1, color=GREY, linewidth=0.6)
+    if not len(points):
+        return
     for layer, part in points.groupby("layer"):
         net = NETS[part["norm"].iloc[0]]
         dashes = {1: (), 2: (5, 1.2), 3: (2.5, 1.2), 4: (1, 1.2)}[layer]
@@ -156,22 +162,25 @@ def _draw_norms(axes: Axes, points: pd.DataFrame) -> None:
 
 def _draw_singular(axes: Axes, points: pd.DataFrame, colour: str) -> None:
     if not len(points):
-        return
+        return  # the network is not there yet, or overflowed before its first evaluation
     wide = points.pivot_table(index="step", columns="percent", values="value")
     axes.axhline(1, color="black", linewidth=0.8)
     axes.fill_between(wide.index, wide[5], wide[95], color=colour, alpha=0.15, lw=0)
     axes.fill_between(wide.index, wide[25], wide[75], color=colour, alpha=0.3, lw=0)
     axes.plot(wide.index, wide[50], color=colour)
-    for percent in QUANTILES:
-        axes.annotate(f"{percent} %", (1.02, wide[percent].iloc[-1]), fontsize=6, va="center",
-                      xycoords=axes.get_yaxis_transform(), annotation_clip=False)  # fmt: skip
+    low, high = np.log(axes.get_ylim())
+    ends = np.log(wide[list(QUANTILES)].iloc[-1].clip(np.exp(low)))
+    for percent, y in zip(
+        QUANTILES, spread(list((ends - low) / (high - low)), 0.075, 1), strict=True
+    ):
+        axes.text(1.02, y, f"{percent} %", fontsize=6, va="center", transform=axes.transAxes)
 
 
 def _scale_words(table: pd.DataFrame) -> list[str]:
     return [
         f"{run_words(table)} Medians over the seeds. Norms: Frobenius, over the norm at the first"
-        " evaluation; layers 1 to 3 are the hidden ones. Jacobian k: of the normalized inputs of"
-        " hidden layer k's sigmoids with respect to those of layer k − 1 (each unit divided by its"
-        " deviation over the images), singular values pooled over 20 images: line: median, dark:"
-        " 25 to 75 %, light: 5 to 95 %; horizontal line: 1, where the paper conjectures them.",
+        " evaluation; layers 1 to 3 are the hidden ones. Jacobian k: of the inputs of hidden layer"
+        " k's sigmoids with respect to those of layer k − 1, each unit's divided by its deviation"
+        " over the images; singular values pooled over 20 images. Line: median, dark: 25 to 75 %,"
+        " light: 5 to 95 %; horizontal line: 1, where the paper conjectures them.",
     ]

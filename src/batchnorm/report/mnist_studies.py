@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from batchnorm.report.look import GREY, SMALL, WIDTH, bare, data_name, footer, l
 from batchnorm.report.mnist import NETS, run_words
 
 FLOOR = 0.85  # accuracy: what is below it is drawn as an arrow
+CEILING = 3.0  # percentage points: a larger gap is drawn here, and read from its number
 DEVIATION = 0.01  # of the initial weights at model.init_scale 1
 
 
@@ -79,9 +81,9 @@ def tune(table: pd.DataFrame) -> Figure:
     """Best accuracy on the held-out images of both networks against the learning rate, and the gap
     between them."""
     points = tune_points(table)
-    figure = Figure((WIDTH, 4.1))
-    left = figure.add_axes((0.075, 0.385, 0.47, 0.505))
-    right = figure.add_axes((0.655, 0.385, 0.335, 0.505))
+    figure = Figure((WIDTH, 4.4))
+    left = figure.add_axes((0.075, 0.42, 0.455, 0.47))
+    right = figure.add_axes((0.62, 0.42, 0.37, 0.4))
     _draw_rates(left, points)
     _draw_gaps(right, gaps(points))
     split = "validation" if (table["data.holdout"] > 0).any() else "test"
@@ -137,15 +139,17 @@ def _draw_gaps(axes: Axes, found: list[Gap]) -> None:
     for std in stds:
         part = [gap for gap in found if gap.std == std]
         frame = pd.DataFrame([{"lr": gap.lr, "std": gap.std} for gap in part])
-        x, y = _apart(frame, stds), [gap.points.value for gap in part]
-        axes.vlines(x, [g.points.low for g in part], [g.points.high for g in part], color=GREY, lw=1)
-        axes.plot(x, y, "D-", color=GREY, linewidth=0.8, markeredgecolor="black",
+        x = _apart(frame, stds)
+        ends = np.array([(g.points.value, g.points.low, g.points.high) for g in part])
+        y, low, high = ends.T.clip(-CEILING, CEILING)
+        axes.vlines(x, low, high, color=GREY, linewidth=1)
+        axes.plot(x, y, "D-", color=GREY, linewidth=0.8, markersize=4, markeredgecolor="black",
                   markerfacecolor="#404040" if std == stds[-1] else "white")  # fmt: skip
     for lr in sorted({gap.lr for gap in found}):
         values = [gap.points.value for gap in found if gap.lr == lr]
-        axes.annotate(" ".join(f"{value:+.1f}" for value in values), (lr, max(values)), ha="center",
-                      xytext=(0, 7), textcoords="offset points", fontsize=SMALL)  # fmt: skip
-    axes.margins(y=0.2)
+        text = "\n".join(f"{value:+.2f}" for value in values)
+        axes.text(lr, CEILING * 1.15, text, ha="center", va="bottom", fontsize=SMALL)
+    axes.set_ylim(min([-0.5, *axes.get_ylim()]), CEILING * 1.1)
 
 
 def _key_rates(figure: Figure, stds: list[float]) -> None:
@@ -156,17 +160,18 @@ def _key_rates(figure: Figure, stds: list[float]) -> None:
             handles.append(Line2D([], [], color=net.colour, dashes=net.dashes, marker=net.marker,
                                   linewidth=1, markerfacecolor=face,
                                   label=f"{net.label}, deviation {std:g}"))  # fmt: skip
-    figure.legend(handles=handles, ncols=4, loc="center", bbox_to_anchor=(0.5, 0.23),
+    figure.legend(handles=handles, ncols=4, loc="center", bbox_to_anchor=(0.5, 0.265),
                   columnspacing=1.3, handlelength=2.8)  # fmt: skip
 
 
 def _tune_words(table: pd.DataFrame, points: pd.DataFrame, split: str) -> list[str]:
-    held = f" on {table['data.holdout'].max()} images cut from the training set"
+    held = f" on {table['data.holdout'].max():,} images cut from the training set"
     return [
         f"{run_words(table)} Best accuracy of each run (fraction)"
         f"{held if split == 'validation' else ''}: mean, bar from minimum to maximum; star: the"
         " highest mean of each network, its best. Right: the difference in percentage points, same"
-        " rate, deviation and seed, with its 95 % interval (Student's t).",
+        " rate, deviation and seed, with its 95 % interval (Student's t), in numbers first"
+        f" of the smaller deviation, then of the larger; drawn at the edge beyond {CEILING:g}.",
         tie_words(points),
     ]
 
@@ -182,12 +187,12 @@ def tie_words(points: pd.DataFrame) -> str:
         for norm, net in NETS.items()
     )
     found = gaps(points)
-    nearest = min(found, key=lambda gap: abs(gap.points.value), default=None)
     words = f"Each at its own best: {ends}; BN is ahead by {_points(best_gap(points))} points."
-    if nearest is not None:
+    if found:
+        nearest = min(found, key=lambda gap: abs(gap.points.value))
         words += (
-            f" The smallest gap at one rate: {_points(nearest.points)} points, at rate"
-            f" {nearest.lr:g}, deviation {nearest.std:g}."
+            " At one and the same rate the network without BN comes nearest at rate"
+            f" {nearest.lr:g}, deviation {nearest.std:g}: {_points(nearest.points)} points."
         )
     return words
 
@@ -225,7 +230,8 @@ def initialization(table: pd.DataFrame) -> Figure:
         up = norm == "batch"
         for std, mean in at.mean().items():
             axes.annotate(f"{mean:.3f}", (std, mean), ha="center", xytext=(0, 7 if up else -13),
-                          textcoords="offset points", fontsize=SMALL, color=net.colour)  # fmt: skip
+                          textcoords="offset points", fontsize=SMALL, color=net.colour,
+                          bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.5})  # fmt: skip
     stds = sorted(points["std"].unique())
     axes.set_xscale("log")
     axes.set_xticks(stds, [f"{std:g}" for std in stds])
@@ -233,7 +239,7 @@ def initialization(table: pd.DataFrame) -> Figure:
     axes.set_ylim(0, 1.08)
     axes.set(xlabel="deviation of the initial weights",
              ylabel=f"test accuracy after {table['planned'].max():,} steps")  # fmt: skip
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.12), handlelength=3)
+    axes.legend(loc="best", handlelength=3)
     title(figure, f"{data_name(table)}: how much the scale of the initial weights matters")
     footer(figure, _initialization_words(table, points))
     return figure

@@ -23,8 +23,9 @@ LEVEL = 0.95  # of every interval
 def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     """The records under a results root: one row per (experiment, scale, arm, seed, step).
 
-    Columns: `step`; each metric by its name, list-valued ones as watched.reduced has them; `accuracy`, that of the split evaluated on (a
-    fraction); the run's config under dotted keys (`optim.lr`), with `precision` as it was resolved;
+    Columns: `step`; each metric by its name, list-valued ones as watched.reduced has them;
+    `accuracy`, that of the split evaluated on (a fraction); the run's config under dotted keys
+    (`optim.lr`), with `precision` as it was resolved;
     `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root. A run without
     evaluations has one row, at step 0, with no accuracy. Raises RecordError, naming the file.
     """
