@@ -8,9 +8,11 @@ from batchnorm.report import (
     build,
     look,
     mnist,
+    mnist_initialization,
+    mnist_percentiles,
     mnist_probes,
-    mnist_studies,
     mnist_table,
+    mnist_tune,
     paper,
     statistics,
     watched,
@@ -146,32 +148,31 @@ def test_figure_1bc_draws_the_typical_unit_of_the_median_seed(tmp_path):
         plant(tmp_path, changed("bn", accuracy=[(0, 0.1), (STEPS, end)]), seeds=[seed], noise=0)
     table = statistics.load(tmp_path)
     table = table[table["seed"] < 3]
-    assert mnist.median_seed(table, "bn") == 2
-    points = mnist.percentile_points(table)
+    assert mnist_percentiles.median_seed(table, "bn") == 2
+    points = mnist_percentiles.percentile_points(table)
     ours = points[(points["series"] == "ours") & (points["arm"] == "bn")]
     assert set(ours["seed"]) == {2}
     metrics = record.load(tmp_path / "records/full/mnist/bn-2.json")["metrics"]
     unit = ours["unit"].iloc[0]
     expected = [evaluation[2][unit] for evaluation in metrics["preactivation/3"]]
     assert list(ours.loc[ours["percentile"] == 85, "value"]) == pytest.approx(expected)
-    far = mnist.percentile_distances(points)
+    far = mnist_percentiles.percentile_distances(points)
     said = f"bn 85 % {far['bn', 85].largest:.2f}"
-    assert said in words(mnist.percentiles(table))
+    assert said in words(mnist_percentiles.percentiles(table))
 
 
 def test_the_sweep_says_how_nearly_the_plain_network_ties(tmp_path):
     plant(tmp_path, ladder(), seeds=3, experiment="mnist_tune", holdout=10_000, noise=0)
     table = statistics.load(tmp_path)
-    points = mnist_studies.tune_points(table)
+    points = mnist_tune.tune_points(table)
     chosen = points[points["chosen"]].groupby("norm")[["lr", "std"]].first()
     assert chosen.loc["none"].tolist() == [1, 0.1]
     assert chosen.loc["batch"].tolist() == [0.3, 0.1]
-    text = words(mnist_studies.tune(table))
+    text = words(mnist_tune.tune(table))
     assert "0.9740 without BN (rate 1, deviation 0.1)" in text
     assert "0.9780 with BN (rate 0.3, deviation 0.1)" in text
     assert "BN is ahead by 0.40 [0.40, 0.40] points" in text
-    assert "comes nearest at rate 1" in text
-    assert "0.20 [0.20, 0.20] points" in text
+    assert "(below 0: behind) by as little as 0.20 [0.20, 0.20] points, at rate 1" in text
     assert "10,000 images cut from the training set" in text
 
 
@@ -179,10 +180,10 @@ def test_the_sweep_keeps_what_overflowed_or_did_not_learn(tmp_path):
     arms = ladder() | {"baseline_lr3_std0.1": {**PLAIN, "accuracy": 40, "lr": 3.0}}
     plant(tmp_path, arms, seeds=2, experiment="mnist_tune", holdout=10_000)
     table = statistics.load(tmp_path)
-    points = mnist_studies.tune_points(table)
+    points = mnist_tune.tune_points(table)
     assert list(points.loc[points["diverged"], "accuracy"]) == [statistics.CHANCE] * 2
-    figure = mnist_studies.tune(table)
-    assert "to 0.10" in {text.get_text() for text in figure.axes[0].texts}
+    figure = mnist_tune.tune(table)
+    assert "↓ 0.10" in {text.get_text() for text in figure.axes[0].texts}
     assert look.render(figure, "png")
 
 
@@ -204,7 +205,7 @@ def test_drift_and_scale_points_hold_what_was_watched(tmp_path):
 def test_initial_scales_are_read_from_the_config(tmp_path):
     arms = {f"x_{name}": does for name, does in INITIALIZATION.items()}
     plant(tmp_path, arms, experiment="mnist_initialization", steps=5000, noise=0)
-    points = mnist_studies.initialization_points(statistics.load(tmp_path))
+    points = mnist_initialization.initialization_points(statistics.load(tmp_path))
     assert sorted(points["std"].unique()) == [0.001, 0.01, 0.1, 1, 10]
 
 
@@ -233,7 +234,12 @@ def test_stand_in_data_are_named_on_every_figure(tmp_path):
         if path.suffix == ".md":
             assert b"STAND-IN DATA" in content
     table = statistics.load(tmp_path, experiment="mnist")
-    for draw in (mnist.accuracy, mnist.percentiles, mnist_probes.drift, mnist_probes.scale):
+    for draw in (
+        mnist.accuracy,
+        mnist_percentiles.percentiles,
+        mnist_probes.drift,
+        mnist_probes.scale,
+    ):
         assert "STAND-IN DATA" in draw(table)._suptitle.get_text()
 
 

@@ -13,9 +13,11 @@ from batchnorm.report import (
     figures,
     look,
     mnist,
+    mnist_initialization,
+    mnist_percentiles,
     mnist_probes,
-    mnist_studies,
     mnist_table,
+    mnist_tune,
     paper,
     statistics,
     studies,
@@ -66,19 +68,20 @@ def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, byte
     yield from [("tables .csv", _csv(numbers)), ("tables .md", text.encode())]
     at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
     if "typical/p50" in at_one_rate:
-        yield from _drawn(mnist.percentiles(table), mnist.percentile_points(table), "_1bc")
+        points = mnist_percentiles.percentile_points(table)
+        yield from _drawn(mnist_percentiles.percentiles(table), points, "_1bc")
         yield from _drawn(mnist_probes.drift(table), mnist_probes.drift_points(table), "_drift")
     if {"norm/1", "jacobian/2/q50"} <= set(at_one_rate):
         yield from _drawn(mnist_probes.scale(table), mnist_probes.scale_points(table), "_scale")
 
 
-def _mnist_tune(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    yield from _drawn(mnist_studies.tune(table), mnist_studies.tune_points(table))
+def _mnist_rates(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    yield from _drawn(mnist_tune.tune(table), mnist_tune.tune_points(table))
 
 
-def _mnist_initialization(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    points = mnist_studies.initialization_points(table)
-    yield from _drawn(mnist_studies.initialization(table), points)
+def _mnist_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    points = mnist_initialization.initialization_points(table)
+    yield from _drawn(mnist_initialization.initialization(table), points)
 
 
 EXPERIMENTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, bytes]]]] = {
@@ -86,8 +89,8 @@ EXPERIMENTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str
     "cifar10_tune": _tune,
     "cifar10_precision": _precision,
     "mnist": _mnist,
-    "mnist_tune": _mnist_tune,
-    "mnist_initialization": _mnist_initialization,
+    "mnist_tune": _mnist_rates,
+    "mnist_initialization": _mnist_scales,
 }
 
 

@@ -1,4 +1,4 @@
-"""Figure 1: MNIST with and without BN, beside the paper's curves; pure functions of a table."""
+"""Figure 1(a), MNIST with and without BN beside the paper; and what all MNIST figures share."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -24,7 +24,6 @@ from batchnorm.report.look import (
 
 PAPER_STEPS = 50_000
 PAIRS = (("baseline", "bn"), ("baseline_best", "bn_best"))  # at one rate; each at its own best
-PERCENTILES = (85, 50, 15)
 
 
 class Net(NamedTuple):
@@ -105,15 +104,13 @@ def accuracy_points(table: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_distances(points: pd.DataFrame) -> dict[str, Distance]:
     """By arm, how far our median is from the paper's curve."""
-    series = {key: part for key, part in points.groupby(["series", "arm"], sort=False)}
+    series = {name: part for name, part in points.groupby(["series", "arm"], sort=False)}
     return {
-        arm: distance(*(part[c] for part in (ours, series["paper", arm]) for c in _XY))
+        arm: distance(ours["step"], ours["accuracy"], read["step"], read["accuracy"])
         for (name, arm), ours in series.items()
         if name == "ours"
+        for read in [series["paper", arm]]
     }
-
-
-_XY = ("step", "accuracy")
 
 
 @look
@@ -131,7 +128,7 @@ def accuracy(table: pd.DataFrame) -> Figure:
         axes.set_yticks([0.7, 0.8, 0.9, 1.0], ["0.7", "0.8", "0.9", "1"])
         axes.set_title(_rates(table[table["arm"].isin(pair)], place), loc="left")
         axes.set(xlabel="training steps", ylabel="" if place else "test accuracy")
-    _key(figure, 0.225)
+    key(figure, 0.225)
     title(figure, f"{data_name(table)}: test accuracy with and without BN, as in Figure 1(a)")
     footer(figure, *_accuracy_words(table, points))
     return figure
@@ -172,7 +169,8 @@ def _rates(runs: pd.DataFrame, place: int) -> str:
     return "each at its best rate: " + ", ".join(named)
 
 
-def _key(figure: Figure, height: float) -> None:
+def key(figure: Figure, height: float) -> None:
+    """What the kinds of lines mean, in one row under the axes."""
     kinds = [(net, ours) for ours in (True, False) for net in NETS.values()]
     handles = [
         Line2D([], [], color=net.colour, dashes=net.dashes, label=f"ours, {net.label}")
@@ -208,117 +206,3 @@ def run_words(table: pd.DataFrame) -> str:
         f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm, steps of"
         f" {table['data.batch_size'].iloc[0]} images, initial weights of deviation {deviations}."
     )
-
-
-# --- Figure 1(b), (c) -----------------------------------------------------------------------------
-
-
-def median_seed(table: pd.DataFrame, arm: str) -> int:
-    """The seed of an arm whose final accuracy is the median (the lower of two)."""
-    runs = statistics.curves(table)[arm]
-    ranked = sorted(runs, key=lambda seed: (runs[seed].at(runs[seed].planned), seed))
-    return ranked[(len(ranked) - 1) // 2]
-
-
-def percentile_points(table: pd.DataFrame) -> pd.DataFrame:
-    """What percentiles draws: rows of series, arm, norm, percentile, step, value, seed, unit.
-
-    `ours`: the most typical unit (watched.medoid) of the last hidden layer, in the seed whose
-    final accuracy is the median; `paper`: its Figure 1(b) or (c), the run laid on ours.
-    """
-    parts = []
-    published = paper.mnist_percentiles()
-    for arm, norm in norms_of(table[table["arm"].isin(PAIRS[0])]).items():
-        seed = median_seed(table, arm)
-        run = table[(table["arm"] == arm) & (table["seed"] == seed)].sort_values("step")
-        named = {f"typical/p{p}": p for p in PERCENTILES}
-        ours = run.melt("step", list(named), "percentile", "value").dropna(subset="value")
-        ours["percentile"] = ours["percentile"].map(named)
-        if not len(ours):
-            continue  # overflowed before its first evaluation
-        unit = int(run["typical/unit"].max())
-        parts.append(ours.assign(series="ours", arm=arm, norm=norm, seed=seed, unit=unit))
-        read = published[published["norm"] == norm]
-        steps = read["fraction"] * run["planned"].max()
-        parts.append(read.assign(series="paper", arm=arm, step=steps))
-    columns = ["series", "arm", "norm", "percentile", "step", "value", "seed", "unit"]
-    points = pd.concat(parts, ignore_index=True).reindex(columns=columns)
-    return points.astype({"seed": "Int64", "unit": "Int64"})
-
-
-def percentile_distances(points: pd.DataFrame) -> dict[tuple[str, int], Distance]:
-    """By arm and percentile, how far our curve is from the paper's."""
-    series = {key: part for key, part in points.groupby(["series", "arm", "percentile"])}
-    return {
-        (arm, percentile): distance(
-            ours["step"], ours["value"], *(series["paper", arm, percentile][c] for c in _PV)
-        )
-        for (name, arm, percentile), ours in series.items()
-        if name == "ours"
-    }
-
-
-_PV = ("step", "value")
-
-
-@look
-def percentiles(table: pd.DataFrame) -> Figure:
-    """Figures 1(b) and (c): how the inputs of one typical sigmoid are distributed, over the run."""
-    points = percentile_points(table)
-    limit = max(2.5, 1.05 * points["value"].abs().max())
-    figure = Figure((WIDTH, 4.2))
-    for place, (letter, norm) in enumerate(zip("bc", NETS, strict=True)):
-        axes = figure.add_axes((0.07 + 0.485 * place, 0.42, 0.385, 0.46))
-        bare(axes, "top")
-        part = points[points["norm"] == norm]
-        for percentile in PERCENTILES:
-            _draw_percentile(axes, part[part["percentile"] == percentile], NETS[norm], percentile)
-        step_axis(axes, table["planned"].max())
-        axes.set_ylim(-limit, limit)
-        axes.set_yticks([-2, 0, 2])
-        axes.set_title(f"({letter}) {NETS[norm].label}", loc="left")
-        axes.set(xlabel="training steps", ylabel="" if place else "input of the sigmoid")
-    _key(figure, 0.27)
-    title(figure, f"{data_name(table)}: inputs of one sigmoid of the last hidden layer, as in"
-                  " Figures 1(b) and (c)")  # fmt: skip
-    footer(figure, *_percentile_words(table, points))
-    return figure
-
-
-def _draw_percentile(axes: Axes, points: pd.DataFrame, net: Net, percentile: int) -> None:
-    series = {name: part for name, part in points.groupby("series")}
-    if "paper" in series:
-        read = series["paper"]
-        draw_read(axes, read["step"], read["value"], net, f"paper: {percentile} %")
-    if "ours" not in series:
-        return
-    ours = series["ours"]
-    axes.plot(ours["step"], ours["value"], color=net.colour, dashes=net.dashes,
-              linewidth=2.0 if percentile == 50 else 1.2, label=f"{percentile} %")  # fmt: skip
-    axes.text(1.005, ours["value"].iloc[-1], f"{percentile} %", fontsize=SMALL, va="center",
-              transform=axes.get_yaxis_transform())  # fmt: skip
-
-
-def _percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
-    ours = points[points["series"] == "ours"].drop_duplicates("arm")
-    units = ", ".join(f"{r.arm} unit {r.unit} of seed {r.seed}" for r in ours.itertuples())
-    found = percentile_distances(points)
-    far = "; ".join(
-        f"{arm} "
-        + ", ".join(
-            f"{p} % {found[arm, p].largest:.2f} (at {thousands(found[arm, p].step)})"
-            for p in PERCENTILES
-        )
-        for arm in ours["arm"]
-        if (arm, 50) in found
-    )
-    rate = ", ".join(
-        f"{lr:g}" for lr in table.loc[table["arm"].isin(PAIRS[0]), "optim.lr"].unique()
-    )
-    return [
-        f"{run_words(table)} Learning rate {rate}, as on the left of Figure 1(a). 15th, 50th and"
-        " 85th percentiles over 1,000 test images, population statistics, no units. The unit: the"
-        " nearest to all others of its layer, in the seed of median final accuracy, whatever the"
-        f" paper's does: {units}. The paper does not say how its unit was chosen.",
-        f"Largest vertical distance from the points of the paper: {far}.",
-    ]
