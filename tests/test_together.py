@@ -33,7 +33,15 @@ def mlp_run(seed=0, norm="none", lr=0.5, probes=(), scale=10.0, steps=200, evalu
         evaluations=evaluations,
         probes=list(probes),
         data=Data("mnist", train_images=500, test_images=100, binary=True, batch_size=20),
-        model=Model("mlp", norm, "sigmoid", init="gaussian", init_scale=scale, width=16, depth=4),
+        model=Model(
+            name="mlp",
+            norm=norm,
+            activation="sigmoid",
+            init="gaussian",
+            init_scale=scale,
+            width=16,
+            depth=4,
+        ),
         optim=Optim(lr=lr, epochs=steps / 25, final_lr=0.5),
     )
 

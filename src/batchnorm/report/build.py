@@ -12,6 +12,12 @@ from batchnorm.report import (
     claims,
     figures,
     look,
+    mnist,
+    mnist_initialization,
+    mnist_percentiles,
+    mnist_probes,
+    mnist_table,
+    mnist_tune,
     paper,
     statistics,
     studies,
@@ -60,11 +66,19 @@ def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, 
         yield from _drawn(studies.precision(first, second), points)
 
 
-EXPERIMENTS: dict[str, Maker] = {
-    "cifar10_learning_rate": _learning_rate,
-    "cifar10_tune": _tune,
-    "cifar10_precision": _precision,
-}
+def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """What was watched is drawn only where it was."""
+    yield from _drawn(mnist.accuracy(table), mnist.accuracy_points(table), "_1a")
+    numbers = mnist_table.numbers(table)
+    text = f"{_heading(table)}{mnist_table.markdown(numbers)}\n{mnist_table.words(table)}\n"
+    yield from [("tables .csv", _csv(numbers)), ("tables .md", text.encode())]
+    at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
+    if "typical/p50" in at_one_rate:
+        points = mnist_percentiles.percentile_points(table)
+        yield from _drawn(mnist_percentiles.percentiles(table), points, "_1bc")
+        yield from _drawn(mnist_probes.drift(table), mnist_probes.drift_points(table), "_drift")
+    if {"norm/1", "jacobian/2/q50"} <= set(at_one_rate):
+        yield from _drawn(mnist_probes.scale(table), mnist_probes.scale_points(table), "_scale")
 
 
 def _figure(
@@ -87,7 +101,15 @@ def _inception(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, 
     yield "tables -published.md", (mark + studies_inception.published_text(table)).encode()
 
 
-EXPERIMENTS |= {
+EXPERIMENTS: dict[str, Maker] = {
+    "mnist": _mnist,
+    "mnist_tune": _figure(mnist_tune.tune, mnist_tune.tune_points),
+    "mnist_initialization": _figure(
+        mnist_initialization.initialization, mnist_initialization.initialization_points
+    ),
+    "cifar10_learning_rate": _learning_rate,
+    "cifar10_precision": _precision,
+    "cifar10_tune": _tune,
     "cifar10_tune_bn": _tune,
     "cifar10_schedule": _figure(studies_cifar10.schedule, studies_cifar10.schedule_points),
     "cifar10_dropout": _figure(studies_cifar10.dropout, studies_cifar10.dropout_points),
@@ -98,14 +120,19 @@ EXPERIMENTS |= {
 }
 
 
-def _drawn(figure: Figure, points: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    yield "figures .csv", _csv(points)
+def _drawn(figure: Figure, points: pd.DataFrame, part: str = "") -> Iterator[tuple[str, bytes]]:
+    """`part` tells apart the figures of one experiment."""
+    yield f"figures {part}.csv", _csv(points)
     for kind in ("png", "svg"):
-        yield f"figures .{kind}", look.render(figure, kind)
+        yield f"figures {part}.{kind}", look.render(figure, kind)
 
 
 def _csv(numbers: pd.DataFrame) -> bytes:
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+def _heading(table: pd.DataFrame) -> str:
+    return STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
 
 
 def _table_text(table: pd.DataFrame) -> str:
@@ -113,8 +140,8 @@ def _table_text(table: pd.DataFrame) -> str:
         f"{look.data_name(table)}, {table['scale'].iloc[0]} scale, {look.seeds_of(table)} per arm"
     )
     paper_words = "the paper's columns are for ImageNet (its Figure 3)"
-    mark = STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
-    return f"{mark}{tables.markdown(tables.learning_rate(table))}\n{words}; {paper_words}.\n"
+    numbers = tables.markdown(tables.learning_rate(table))
+    return f"{_heading(table)}{numbers}\n{words}; {paper_words}.\n"
 
 
 # --- a root ---------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
+
+import pandas as pd
 
 from batchnorm.report import paper, statistics
 from batchnorm.report.statistics import CHANCE, Curves, Estimate, estimate
@@ -39,7 +42,7 @@ class Part:
 
     what: str
     arms: tuple[str, ...]
-    of: Callable[[Curves], Estimate]
+    of: Callable[[Any], Estimate]  # of what the claim's `read` makes of its runs
     rule: str  # in words; "" marks information that has no say in the verdict
     judge: Judge
     unknown: str = "the baseline stayed at chance"  # said where there is nothing to measure
@@ -55,6 +58,7 @@ class Claim:
     paper: str
     measure: tuple[Part, ...]
     experiment: str = EXPERIMENT  # whose records it is judged on
+    read: Callable[[pd.DataFrame], dict[str, dict[int, Any]]] = statistics.curves  # by arm, seed
 
     def arms(self) -> list[str]:
         """The arms without which there is no verdict."""

@@ -56,3 +56,30 @@ def table() -> pd.DataFrame:
     rows["text"] = rows["model"].map(values()["text"]).fillna("")
     rows["speed_up"] = rows.loc["baseline", "steps"] / rows["steps"]
     return rows
+
+
+# --- Figure 1, MNIST ------------------------------------------------------------------------------
+
+NORMS = {"Without BN": "none", "With BN": "batch"}  # the paper's networks by our model.norm
+
+
+def mnist_accuracy() -> pd.DataFrame:
+    """Figure 1(a): one row per point, with columns norm, step, accuracy, approximate."""
+    rows = [
+        (NORMS[name], 1000 * float(thousands), float(str(read).lstrip("~")), "~" in str(read))
+        for name, points in values()["figure_1a"].items()
+        for thousands, read in points.items()
+    ]
+    return pd.DataFrame(rows, columns=["norm", "step", "accuracy", "approximate"])
+
+
+def mnist_percentiles() -> pd.DataFrame:
+    """Figure 1(b), (c): one row per point, with columns norm, percentile, fraction (of the run),
+    value (of the input of one sigmoid)."""
+    rows = [
+        (norm, percentile, float(fraction), float(value))
+        for norm, figure in (("none", "figure_1b"), ("batch", "figure_1c"))
+        for percentile, points in values()[figure].items()
+        for fraction, value in points.items()
+    ]
+    return pd.DataFrame(rows, columns=["norm", "percentile", "fraction", "value"])

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from batchnorm import record
-from batchnorm.report import paper
+from batchnorm.report import paper, watched
 
 CHANCE = 0.1  # accuracy: ten classes of equal size
 LEVEL = 0.95  # of every interval
@@ -25,9 +25,9 @@ Columns = dict[str, np.ndarray]  # metric -> its value at each evaluation
 def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     """The records under a results root: one row per (experiment, scale, arm, seed, step).
 
-    Columns: `step`; each metric by its name, if its values are numbers (null: NaN) and not lists;
-    `accuracy`, that of the split evaluated on (a fraction); the run's config under dotted keys
-    (`optim.lr`), with `precision` as it was resolved; `planned` (steps), `diverged`,
+    Columns: `step`; each metric by its name (null: NaN), list-valued ones as watched.reduced has
+    them; `accuracy`, that of the split evaluated on (a fraction); the run's config under dotted
+    keys (`optim.lr`), with `precision` as it was resolved; `planned` (steps), `diverged`,
     `diverged_at_step`; `path`, relative to the root. A run without evaluations has one row, at step
     0, with no accuracy. Raises RecordError, naming the file.
     """
@@ -58,15 +58,12 @@ def _run(found: record.Record, path: Path) -> dict[str, Any]:
 
 
 def _metrics(found: record.Record) -> Columns:
-    """The metrics that are numbers, each (evaluations,), in order of step."""
-    metrics = {name: values for name, values in found["metrics"].items() if len(values)}
+    """The metrics, as numbers, each (evaluations,), in order of step."""
     if len({len(values) for values in found["metrics"].values()}) > 1:
         raise ValueError("its metrics are not equally long")
-    columns = {
-        name: np.array(values, float)
-        for name, values in metrics.items()
-        if not any(isinstance(value, list) for value in values)
-    }
+    metrics = {name: values for name, values in found["metrics"].items() if len(values)}
+    scalars = watched.reduced(metrics, found["summary"]["steps"])
+    columns = {name: np.array(values, float) for name, values in scalars.items()}
     steps = columns["step"].astype(int) if metrics else np.zeros(1, int)
     split = "validation" if found["config"]["data"]["holdout"] else "test"
     accuracy = columns.get(f"{split}/accuracy", np.full(steps.size, nan))

@@ -4,7 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from batchnorm.report import claims, claims_cifar10, claims_cifar10_ablations, paper, statistics
+from batchnorm.report import (
+    claims,
+    claims_cifar10,
+    claims_cifar10_ablations,
+    mnist_claims,
+    paper,
+    statistics,
+)
 from batchnorm.report.claims import (
     FAILS,
     HOLDS,
@@ -16,7 +23,6 @@ from batchnorm.report.claims import (
     Claim,
     Part,
 )
-from batchnorm.report.statistics import Curves
 from batchnorm.report.tables import markdown_table
 
 RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how it is measured
@@ -36,7 +42,7 @@ def ledger() -> list[Claim]:
         id: Claim(id, **said[id.split()[0]], measure=parts, experiment=experiment)
         for experiment, rules in RULES.items()
         for id, parts in rules.items()
-    }
+    } | {claim.id: claim for claim in mnist_claims.ledger()}
     return [found[id] for id in paper.ordered(found)]
 
 
@@ -54,14 +60,14 @@ def judge(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
     real = table[(table["experiment"] == claim.experiment) & ~table["data.stand_in"]]
     for scale in SCALES:
         rows = real[real["scale"] == scale]
-        seeds = statistics.common_seeds(statistics.curves(rows), claim.arms())
+        seeds = statistics.common_seeds(claim.read(rows), claim.arms())
         if len(seeds) >= SEEDS:
             return {**row, **_judged(claim, rows[rows["seed"].isin(seeds)]), "n": len(seeds)}
     return {**row, "reason": _why_not(claim, table, real)}
 
 
 def _judged(claim: Claim, rows: pd.DataFrame) -> dict[str, Any]:
-    found = statistics.curves(rows)
+    found = claim.read(rows)
     parts = [_measured(part, found) for part in claim.measure if set(part.arms) <= found.keys()]
     verdicts = {part["verdict"] for part in parts if part["rule"]}
     used = statistics.runs(rows[rows["arm"].isin({a for p in claim.measure for a in p.arms})])
@@ -74,7 +80,7 @@ def _judged(claim: Claim, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _measured(part: Part, found: Curves) -> dict[str, Any]:
+def _measured(part: Part, found: dict[str, dict[int, Any]]) -> dict[str, Any]:
     value = part.of(found)
     verdict = part.judge(value) if part.rule else ""
     row = {"what": part.what, **value.as_dict(), "rule": part.rule, "verdict": verdict}
@@ -94,6 +100,8 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
 
 def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
+    if runs["data.name"].iloc[0] == "mnist":
+        return mnist_claims.deviations(runs)
     words = [
         f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
         " 1000)",
@@ -147,6 +155,7 @@ def markdown_summary(rows: list[dict[str, Any]]) -> str:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{RULE}\n"]
+    sections.append(f"On MNIST: {mnist_claims.RULE}\n")
     sections += [_section(row) for row in rows if not row["reason"]]
     rest = [_line(row) for row in rows if row["reason"]]
     return "\n".join([*sections, "\n".join(["## Not run", "", *rest, ""])] if rest else sections)
