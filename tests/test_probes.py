@@ -6,7 +6,8 @@ from torch import nn
 
 from batchnorm import models, probes
 from batchnorm.data import Batches
-from batchnorm.layers import folded, gather_population_statistics
+from batchnorm.evaluate import by_population
+from batchnorm.layers import folded
 from conftest import small_run
 from test_together import digits, mlp_run
 
@@ -17,16 +18,11 @@ def watched(norm: str):
     return models.build(run.model, (12, 12, 1), 10, 0), batches
 
 
-def inferring(model, batches):
-    gather_population_statistics(model, batches.population(8))
-    return model.eval()
-
-
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_percentiles_are_those_of_each_unit(norm):
     model, batches = watched(norm)
     found = probes.percentiles(model, batches, "float32")
-    network = inferring(model, batches)
+    network = by_population(model, batches, 8)
     images, _ = next(batches.test(1000))
     upto = [i for i, m in enumerate(network) if isinstance(m, nn.Sigmoid)]
     for k, end in enumerate(upto, start=1):
@@ -44,7 +40,7 @@ def test_jacobians_are_those_of_autograd(norm, monkeypatch):
     monkeypatch.setattr(probes, "EXAMPLES", 2)
     model, batches = watched(norm)
     found = probes.jacobians(model, batches, "float32")
-    network = folded(inferring(model, batches))
+    network = folded(by_population(model, batches, 8))
     images, _ = next(batches.test(1000))
     before, layer = network[:6](images), network[6:8]  # sigmoid of layer 2, linear of layer 3
     assert isinstance(layer[1], nn.Linear) or isinstance(layer[0], nn.Sigmoid)
