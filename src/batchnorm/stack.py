@@ -19,7 +19,8 @@ def stackable(run: Run) -> bool:
     """Whether a Stack can train this run: fully connected, plain SGD, nothing random in a step."""
     plain = run.optim.momentum == 0 and run.optim.weight_decay == 0 and run.model.dropout == 0
     known = run.model.name == "mlp" and run.model.norm in ("none", "batch")
-    return plain and known and not run.data.augment and run.precision == "float32"
+    kept = "inference" not in run.probes  # which wants torch's moving average: a Stack has none
+    return plain and known and kept and not run.data.augment and run.precision == "float32"
 
 
 def shape(run: Run) -> tuple[object, ...]:

@@ -42,10 +42,11 @@ def convnet(config: Model, shape: tuple[int, int, int], classes: int) -> nn.Sequ
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """GoogLeNet's: over 5 neighbouring maps, alpha 1e-4 (divided by 5), beta 0.75, k 1."""
+    """GoogLeNet's: over 5 neighbouring maps, beta 0.75, k 1, and alpha 1e-4 (divided by 5) for
+    pixels in 0..255, whose deviation is about 63; ours is 1, so alpha is 63^2 times that."""
 
     def __init__(self) -> None:
-        super().__init__(5, alpha=1e-4, beta=0.75, k=1.0)
+        super().__init__(5, alpha=1e-4 * 63**2, beta=0.75, k=1.0)
 
     def forward(self, input: Tensor) -> Tensor:
         """In float32: it divides by little more than 1, which bfloat16 rounds to 1."""
