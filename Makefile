@@ -5,8 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup test lint bench reproduce-cifar schedule-cifar tune-cifar precision-cifar
-.PHONY: reproduce-mnist tune-mnist figures publish
+.PHONY: help setup test lint bench figures publish
+.PHONY: reproduce-cifar reproduce-ablations reproduce-mnist tune-cifar tune-mnist precision-cifar
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,20 +38,20 @@ bench: setup  ## images per second against the usual recipe, and what the loop c
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_mnist.py
 
-reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, trained here (20 minutes on 2 cores)
-	$(BIN)/python scripts/reproduce.py cifar10_learning_rate $(ARGS)
+reproduce-cifar: setup  ## Figures 2 and 3, Dropout and initial weights on CIFAR-10 (40 minutes on 2 cores)
+	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout cifar10_initialization $(ARGS)
 
-reproduce-mnist: setup  ## Figure 1 on MNIST, trained here (minutes), and claims C5, C6, C14 to C16
+reproduce-ablations: setup  ## the changes of section 4.2.1 one at a time, and depth (30 minutes)
+	$(BIN)/python scripts/reproduce.py cifar10_ablations cifar10_depth $(ARGS)
+
+reproduce-mnist: setup  ## Figure 1 on MNIST (5 minutes), and claims C5, C6, C14 to C16
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
+
+tune-cifar: setup  ## the shared decay, then the 1x rate and the rate of BN, chosen on a hold-out
+	$(BIN)/python scripts/reproduce.py cifar10_schedule cifar10_tune cifar10_tune_bn $(ARGS)
 
 tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out
 	$(BIN)/python scripts/reproduce.py mnist_tune $(ARGS)
-
-schedule-cifar: setup  ## the decay that all arms share, chosen on a hold-out
-	$(BIN)/python scripts/reproduce.py cifar10_schedule $(ARGS)
-
-tune-cifar: setup  ## the learning rate of the plain network, chosen on a hold-out
-	$(BIN)/python scripts/reproduce.py cifar10_tune $(ARGS)
 
 precision-cifar: setup  ## the same arms in float32: does bfloat16 bias the comparison?
 	$(BIN)/python scripts/reproduce.py cifar10_precision $(ARGS)

@@ -170,7 +170,8 @@ def _tune_words(table: pd.DataFrame, points: pd.DataFrame, split: str) -> list[s
         f"{held if split == 'validation' else ''}: mean, bar from minimum to maximum; star: the"
         " highest mean of each network, its best. Right: the difference in percentage points, same"
         " rate, deviation and seed, with its 95 % interval (Student's t), in numbers first"
-        f" of the smaller deviation, then of the larger; drawn at the edge beyond {CEILING:g}.",
+        " of the smaller deviation, then of the larger; a gap above"
+        f" {CEILING:g} points is drawn at {CEILING:g}.",
         tie_words(points),
     ]
 
