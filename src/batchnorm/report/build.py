@@ -70,8 +70,7 @@ def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, byte
     """What was watched is drawn only where it was."""
     yield from _drawn(mnist.accuracy(table), mnist.accuracy_points(table), "_1a")
     numbers = mnist_table.numbers(table)
-    text = f"{_heading(table)}{mnist_table.markdown(numbers)}\n{mnist_table.words(table)}\n"
-    yield from [("tables .csv", _csv(numbers)), ("tables .md", text.encode())]
+    yield from [("tables .csv", _csv(numbers)), ("tables .md", _mnist_text(table).encode())]
     at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
     if "typical/p50" in at_one_rate:
         points = mnist_percentiles.percentile_points(table)
@@ -144,6 +143,11 @@ def _table_text(table: pd.DataFrame) -> str:
     return f"{_heading(table)}{numbers}\n{words}; {paper_words}.\n"
 
 
+def _mnist_text(table: pd.DataFrame) -> str:
+    numbers = mnist_table.markdown(mnist_table.numbers(table))
+    return f"{_heading(table)}{numbers}\n{mnist_table.words(table)}\n"
+
+
 # --- a root ---------------------------------------------------------------------------------------
 
 
@@ -212,7 +216,7 @@ def stale(files: Files) -> list[Path]:
 
 
 def readme_section(root: Path) -> str:
-    """The learning-rate table at the best scale there is, and the verdicts, as Markdown.
+    """The tables of Figures 1 and 3, each at its best scale, and the verdicts, as Markdown.
 
     Raises RecordError, or ReportError where there are no records.
     """
@@ -220,11 +224,11 @@ def readme_section(root: Path) -> str:
     if not len(table):
         raise ReportError(f"no records under {root}/records to fill its results section from")
     parts = []
-    for scale in SCALES:
-        rows = table[(table["scale"] == scale) & (table["experiment"] == claims.EXPERIMENT)]
-        if len(rows):
-            parts.append(_table_text(rows))
-            break
+    for experiment, text in ((claims.EXPERIMENT, _table_text), ("mnist", _mnist_text)):
+        runs = table[table["experiment"] == experiment]
+        scale = next((one for one in SCALES if (runs["scale"] == one).any()), None)
+        if scale:
+            parts.append(text(runs[runs["scale"] == scale]))
     rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_summary(rows)])
 
