@@ -8,6 +8,7 @@ from batchnorm import models, probes
 from batchnorm.data import Batches
 from batchnorm.evaluate import by_population
 from batchnorm.layers import folded
+from batchnorm.report import watched as reported
 from conftest import small_run
 from test_together import digits, mlp_run
 
@@ -51,6 +52,10 @@ def test_jacobians_are_those_of_autograd(norm, monkeypatch):
         values.append(torch.linalg.svdvals(scaled))
     quantiles = torch.quantile(torch.cat(values), torch.tensor(probes.QUANTILES))
     assert found["jacobian/3"] == pytest.approx(quantiles.tolist(), rel=1e-3)
+
+
+def test_the_report_says_how_many_images_are_watched():
+    assert (reported.IMAGES, reported.EXAMPLES) == (probes.IMAGES, probes.EXAMPLES)
 
 
 def test_gradients_are_orthogonal_to_normalized_weights_alone():

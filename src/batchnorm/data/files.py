@@ -64,12 +64,13 @@ def _download(
     try:
         download()
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError after URLError
+        why = " ".join(str(error).split())  # on one line
         if not complete:
             names = ", ".join(missing)
             raise DataError(
-                f"{folder}: {names} missing, and not to be downloaded ({error});"
+                f"{folder}: {names} missing, and not to be downloaded ({why});"
                 " put the files there, or delete the folder"
             ) from error
-        raise Unavailable(f"{name} is not in {root} and cannot be downloaded: {error}") from error
+        raise Unavailable(f"{name} is not in {root} and cannot be downloaded: {why}") from error
     finally:
         socket.setdefaulttimeout(timeout)

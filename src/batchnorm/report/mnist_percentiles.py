@@ -19,6 +19,7 @@ from batchnorm.report.mnist import (
     step_axis,
     thousands,
 )
+from batchnorm.report.watched import IMAGES
 
 PERCENTILES = (85, 50, 15)
 
@@ -118,13 +119,12 @@ def _percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
         for arm in ours["arm"]
         if (arm, 50) in found
     )
-    rate = ", ".join(
-        f"{lr:g}" for lr in table.loc[table["arm"].isin(PAIRS[0]), "optim.lr"].unique()
-    )
+    shown = table[table["arm"].isin(PAIRS[0])]
+    rate = ", ".join(f"{lr:g}" for lr in shown["optim.lr"].unique())
     return [
-        f"{run_words(table)} Learning rate {rate}, as on the left of Figure 1(a). 15th, 50th and"
-        " 85th percentiles over 1,000 test images, population statistics, no units. The unit: the"
-        " nearest to all others of its layer, in the seed of median final accuracy, whatever the"
+        f"{run_words(shown)} Learning rate {rate}, as on the left of Figure 1(a). 15th, 50th and"
+        f" 85th percentiles over {IMAGES:,} test images, population statistics, no units. The unit:"
+        " the nearest to all others of its layer, in the seed of median final accuracy, whatever the"
         f" paper's does: {units}. The paper does not say how its unit was chosen.",
         f"Largest vertical distance from the points of the paper: {far}.",
     ]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from batchnorm.report import statistics
 from batchnorm.report.look import GREY, WIDTH, bare, data_name, footer, look, spread, title
 from batchnorm.report.mnist import NETS, PAIRS, norms_of, run_words, step_axis
-from batchnorm.report.watched import QUANTILES
+from batchnorm.report.watched import EXAMPLES, QUANTILES
 
 KINDS = {"median": "of the medians", "spread": "of the spreads"}
 HIDDEN, LAYERS, JACOBIANS = (1, 2, 3), (1, 2, 3, 4), (2, 3)
@@ -177,10 +177,11 @@ def _draw_singular(axes: Axes, points: pd.DataFrame, colour: str) -> None:
 
 
 def _scale_words(table: pd.DataFrame) -> list[str]:
+    shown = table[table["arm"].isin(PAIRS[0])]
     return [
-        f"{run_words(table)} Medians over the seeds. Norms: Frobenius, over the norm at the first"
+        f"{run_words(shown)} Medians over the seeds. Norms: Frobenius, over the norm at the first"
         " evaluation; layers 1 to 3 are the hidden ones. Jacobian k: of the inputs of hidden layer"
         " k's sigmoids with respect to those of layer k − 1, each unit's divided by its deviation"
-        " over the images; singular values pooled over 20 images. Line: median, dark: 25 to 75 %,"
-        " light: 5 to 95 %; horizontal line: 1, where the paper conjectures them.",
+        f" over the images; singular values pooled over {EXAMPLES} images. Line: median, dark: 25"
+        " to 75 %, light: 5 to 95 %; horizontal line: 1, where the paper conjectures them.",
     ]

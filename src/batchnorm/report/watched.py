@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+IMAGES, EXAMPLES = 1000, 10  # that probes.percentiles and probes.jacobians look at
 LATE = 0.1  # of the run: where a drift begins to be counted
 PERCENTILES = (15, 50, 85)
 QUANTILES = (5, 25, 50, 75, 95)  # of singular values, in percent
