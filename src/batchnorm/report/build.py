@@ -216,7 +216,7 @@ def stale(files: Files) -> list[Path]:
 
 
 def readme_section(root: Path) -> str:
-    """The tables of Figures 1 and 3, each at its best scale, and the verdicts, as Markdown.
+    """The table of Figure 3 at the best scale there is, and the verdicts, as Markdown.
 
     Raises RecordError, or ReportError where there are no records.
     """
@@ -224,11 +224,10 @@ def readme_section(root: Path) -> str:
     if not len(table):
         raise ReportError(f"no records under {root}/records to fill its results section from")
     parts = []
-    for experiment, text in ((claims.EXPERIMENT, _table_text), ("mnist", _mnist_text)):
-        runs = table[table["experiment"] == experiment]
-        scale = next((one for one in SCALES if (runs["scale"] == one).any()), None)
-        if scale:
-            parts.append(text(runs[runs["scale"] == scale]))
+    runs = table[table["experiment"] == claims.EXPERIMENT]
+    scale = next((one for one in SCALES if len(runs) and (runs["scale"] == one).any()), None)
+    if scale:
+        parts.append(_table_text(runs[runs["scale"] == scale]))
     rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_summary(rows)])
 

@@ -124,7 +124,7 @@ def _percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
     return [
         f"{run_words(shown)} Learning rate {rate}, as on the left of Figure 1(a). 15th, 50th and"
         f" 85th percentiles over {IMAGES:,} test images, population statistics, no units. The unit:"
-        " the nearest to all others of its layer, in the seed of median final accuracy, whatever the"
-        f" paper's does: {units}. The paper does not say how its unit was chosen.",
+        " the nearest to all others of its layer, in the seed of median final accuracy, whatever"
+        f" the paper's does: {units}. The paper does not say how its unit was chosen.",
         f"Largest vertical distance from the points of the paper: {far}.",
     ]
