@@ -72,7 +72,7 @@ def made_of(
         n = len(accuracy)
         if not n:
             return {}
-        found = {"preactivation/3": [[-1.0, 0.0, 1.0]] * n}  # lists are no column of the table
+        found = {"other/3": [[-1.0, 0.0, 1.0]] * n}  # lists are no column of the table
         if experiment == "cifar10_dropout":
             found["training_set/accuracy"] = [a + gaps[arm] for a in accuracy]
         if experiment == "cifar10_ablations" and arm in inference:

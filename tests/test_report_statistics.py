@@ -73,13 +73,13 @@ def test_the_split_evaluated_on_is_the_accuracy(tmp_path):
 def test_metrics_are_columns_if_they_are_numbers(tmp_path):
     def more(accuracy):
         n = len(accuracy)
-        lists = {"preactivation/3": [[-1.0, 0.0, 1.0]] * n, "late/1": [None] * (n - 1) + [[0.0]]}
+        lists = {"other/3": [[-1.0, 0.0, 1.0]] * n, "late/1": [None] * (n - 1) + [[0.0]]}
         return {**lists, "inference/batch": [None] * (n - 1) + [0.5], "never": [None] * n}
 
     plant(tmp_path, {"bn": [(0, 0.1), (1, 0.6)]}, seeds=2, more=more)
     plant(tmp_path, {"plain": [(0, 0.1), (1, 0.6)]}, seeds=1)
     table = statistics.load(tmp_path)
-    assert not {"preactivation/3", "late/1"} & set(table)
+    assert not {"other/3", "late/1"} & set(table)
     last = table[table["step"] == planted.STEPS].set_index(["arm", "seed"])["inference/batch"]
     assert last["bn", 1] == 0.5
     assert isnan(last["plain", 0])
