@@ -4,7 +4,7 @@ The usual recipe: a DataLoader with two workers, PIL transforms, float32, NCHW, 
 as `make reproduce-cifar` trains on a CPU, one single-threaded run per core, side by side. Both
 train the network of the same arm in the same batches; medians over the rounds, and the spread.
 
-    python scripts/bench.py [--rounds 5] [--steps 25]
+    python scripts/bench.py [--rounds 5] [--steps 60]
 """
 
 import argparse
@@ -29,6 +29,7 @@ from batchnorm.tracking import Mirror
 
 CPU = torch.device("cpu")
 QUICK = ["experiment=cifar10_learning_rate", "scale=quick", "seed=0", "stand_in=never"]
+SETTLE = 0.5  # seconds before each measurement, in which loaders fill their queues and then rest
 STEPS = 10**6  # so many that the rate does not decay while we measure
 
 
@@ -134,9 +135,15 @@ def throughput(arm: str, rounds: int, count: int) -> None:
         for pipe in pipes:
             pipe.recv()
 
+    def settled(work: Callable[[], object]) -> float:
+        time.sleep(SETTLE)
+        return timed(work)
+
     images = run.data.batch_size * count
-    pairs = [(images / timed(lambda: usual(count)), cores * images / timed(beside))
-             for _ in range(rounds)]  # fmt: skip
+    pairs = [
+        (images / settled(lambda: usual(count)), cores * images / settled(beside))
+        for _ in range(rounds)
+    ]
     for pipe in pipes:
         pipe.send(None)
     for process in processes:
@@ -214,14 +221,14 @@ def main() -> None:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     print(f"medians of {options.rounds} alternating rounds, and the spread", flush=True)
     try:
         of_arm("baseline")
     except data.DataError as error:  # the usual recipe needs real files to decode
         sys.exit(f"error: {error}")
-    mirror("bn_x5", options.rounds, 2 * options.steps)  # first: it starts W&B's service
+    mirror("bn_x5", options.rounds, options.steps)  # first: it starts W&B's service
     for arm in ("baseline", "bn_x5"):
         throughput(arm, options.rounds, options.steps)
         overhead(arm, options.rounds, options.steps)
