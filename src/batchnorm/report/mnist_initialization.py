@@ -25,7 +25,7 @@ def initialization(table: pd.DataFrame) -> Figure:
     bare(axes, "top")
     axes.axvspan(0.01, 1, color="#F0F0F0", zorder=0, lw=0)
     axes.axhline(statistics.CHANCE, color=GREY, linewidth=0.6)
-    axes.text(1.0, statistics.CHANCE + 0.01, "chance", ha="right", fontsize=SMALL, color=GREY,
+    axes.text(0.01, statistics.CHANCE + 0.01, "chance", ha="left", fontsize=SMALL, color=GREY,
               transform=axes.get_yaxis_transform())  # fmt: skip
     for norm, part in points.groupby("norm", sort=False):
         net, at = NETS[norm], part.groupby("std")["accuracy"]
