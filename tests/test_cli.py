@@ -127,7 +127,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(launcher, here):
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "the same command goes on from here" in err
     assert "Traceback" not in err
@@ -142,12 +142,12 @@ def test_a_sweep_side_by_side_leaves_the_records_of_one_after_the_other(here):
     both = "arm=baseline,bn_baseline"
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     sweep = start(["-m", *BASE, both, "seed=0,1", *launcher, "output=beside"], here)
-    out, err = sweep.communicate(timeout=180)
+    out, err = sweep.communicate(timeout=400)
     assert sweep.returncode == 0, err
     assert "[4/4]" in out
     for arm in ("baseline", "bn_baseline"):
         single = start([*BASE, f"arm={arm}", "threads=1", "output=after"], here)
-        assert single.wait(timeout=120) == 0
+        assert single.wait(timeout=240) == 0
     for path in here.glob("beside/stand-in/records/**/*.json"):
         ours = record.load(path)
         theirs = record.load(here / "after" / path.relative_to(here / "beside"))
