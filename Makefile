@@ -38,12 +38,13 @@ bench: setup  ## images per second against the usual recipe, and what the loop c
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_mnist.py
 
-reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, trained here (17 minutes on 2 cores)
-	$(BIN)/python scripts/reproduce.py cifar10_learning_rate $(ARGS)
+reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights, trained here
+	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \
+		cifar10_initialization $(ARGS)
 
-reproduce-ablations: setup  ## Dropout, initial weights, section 4.2.1's changes one at a time, depth
-	$(BIN)/python scripts/reproduce.py cifar10_dropout cifar10_initialization cifar10_ablations \
-		cifar10_depth $(ARGS)
+reproduce-ablations: setup  ## section 4.2.1's changes one at a time, depth, the small Inception
+	$(BIN)/python scripts/reproduce.py cifar10_ablations cifar10_depth cifar10_inception \
+		cifar10_inception_published $(ARGS)
 
 reproduce-mnist: setup  ## Figure 1 on MNIST (5 minutes), and claims C5, C6, C14 to C16
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
