@@ -7,7 +7,8 @@ from batchnorm.config import Run
 from batchnorm.experiment import plan
 from batchnorm.record import flatten
 
-STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations", "inception"]
+STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations"]
+STUDIES += ["inception", "inception_published"]
 BN = {"model.norm": "batch"}
 INITIAL = {"0.01": 0.01, "0.1": 0.1, "1": 1.0, "10": 10.0, "100": 100.0}
 
@@ -43,7 +44,8 @@ def test_every_study_has_its_arms_and_three_seeds_at_quick_scale():
         "initialization": 12,
         "depth": 16,
         "ablations": 22,
-        "inception": 8,
+        "inception": 6,
+        "inception_published": 6,
     }
     for study in STUDIES:
         made = plan([f"experiment=cifar10_{study}", "scale=quick", "stand_in=always", "output=/x"])
@@ -145,13 +147,17 @@ def test_inception_arms():
     for name in names:
         ours = changed(arms[name], arms["baseline"])
         assert ours == changed(convnet[name], convnet["baseline"]), name
-    plain, bn = arms["random_labels_plain"], arms["random_labels_bn"]
-    assert changed(bn, plain) == BN
-    assert changed(plain, arms["baseline"]) == {
-        "data.random_labels": True,
-        "data.augment": False,
-        "model.dropout": 0.0,
-        "optim.weight_decay_multiplier": 0.0,
-        "probes": ["training_set"],
-    }
     assert runs("inception", "full")["baseline"].model.width == 96
+
+
+def test_published_inception_arms():
+    arms = runs("inception_published")
+    no_l2, random = {"optim.weight_decay": 0.0}, {"data.random_labels": True}
+    assert changed(arms["bn"], arms["plain"]) == BN
+    assert changed(arms["bn_augmented"], arms["bn"]) == {"data.augment": True}
+    assert changed(arms["plain_no_l2"], arms["plain"]) == no_l2
+    for norm in ("bn", "plain"):
+        assert changed(arms[f"{norm}_random_labels"], arms[norm]) == no_l2 | random
+    full = runs("inception_published", "full")["bn"]
+    assert (full.model.width, full.optim.lr) == (96, 0.1)
+    assert full.optim.final_lr == pytest.approx(0.95**full.optim.epochs, rel=0.01)

@@ -47,7 +47,7 @@ def by_run(rows: pd.DataFrame) -> Evaluations:
 
 def final(curve: statistics.Curve) -> float:
     """The accuracy at the end of a run; chance if it overflowed."""
-    return curve.at(curve.planned)
+    return curve.last()
 
 
 def faster(fast: str, slow: str, target: float) -> Part:

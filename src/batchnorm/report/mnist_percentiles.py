@@ -27,7 +27,7 @@ PERCENTILES = (85, 50, 15)
 def median_seed(table: pd.DataFrame, arm: str) -> int:
     """The seed of an arm whose final accuracy is the median (the lower of two)."""
     runs = statistics.curves(table)[arm]
-    ranked = sorted(runs, key=lambda seed: (runs[seed].at(runs[seed].planned), seed))
+    ranked = sorted(runs, key=lambda seed: (runs[seed].last(), seed))
     return ranked[(len(ranked) - 1) // 2]
 
 

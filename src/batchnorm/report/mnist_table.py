@@ -28,7 +28,7 @@ def numbers(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for arm, curves in found.items():
         one = runs[runs["arm"] == arm].iloc[0]
-        ends = pd.Series([curve.at(curve.planned) for curve in curves.values()])
+        ends = pd.Series([curve.last() for curve in curves.values()])
         rows.append(
             {
                 **{
