@@ -45,11 +45,6 @@ def by_run(rows: pd.DataFrame) -> Evaluations:
 # --- C5, C14: from accuracies ---------------------------------------------------------------------
 
 
-def final(curve: statistics.Curve) -> float:
-    """The accuracy at the end of a run; chance if it overflowed."""
-    return curve.last()
-
-
 def faster(fast: str, slow: str, target: float) -> Part:
     """Claimed: `slow` takes more steps to the target than `fast`."""
 
@@ -74,7 +69,7 @@ def higher(arm: str, over: str) -> Part:
 
     def of(found: Curves) -> Estimate:
         seeds = statistics.common_seeds(found, (arm, over))
-        return estimate(final(found[arm][s]) - final(found[over][s]) for s in seeds)
+        return estimate(found[arm][s].last() - found[over][s].last() for s in seeds)
 
     return Part(f"final({arm}) − final({over})", (arm, over), of, "above 0", within(0, inf))
 
@@ -85,7 +80,7 @@ def fall(net: str, scales: tuple[str, ...], rule: str, judge: Judge) -> Part:
 
     def of(found: Curves) -> Estimate:
         seeds = statistics.common_seeds(found, arms)
-        ends = [[final(found[arm][seed]) for arm in arms] for seed in seeds]
+        ends = [[found[arm][seed].last() for arm in arms] for seed in seeds]
         return estimate(max(of_seed) - min(of_seed) for of_seed in ends)
 
     what = f"{net}: best − worst final accuracy over initial scales {scales[0]} to {scales[-1]}"

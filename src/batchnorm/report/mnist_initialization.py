@@ -12,7 +12,7 @@ from batchnorm.report.mnist_tune import ends
 def initialization_points(table: pd.DataFrame) -> pd.DataFrame:
     """What initialization draws: one row per run: arm, norm, lr, std, seed, accuracy (at the end),
     diverged."""
-    rows = ends(table, lambda curve: curve.last())
+    rows = ends(table, "last")
     return rows.reset_index(drop=True)
 
 

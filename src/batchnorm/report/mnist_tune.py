@@ -1,6 +1,5 @@
 """Figure of the learning rates of both networks on MNIST: how nearly the plain one ties."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,19 +17,15 @@ CEILING = 3.0  # percentage points: a larger gap is drawn here, and read from it
 DEVIATION = 0.01  # of the initial weights at model.init_scale 1
 
 
-def ends(table: pd.DataFrame, of_run: Callable[[statistics.Curve], float]) -> pd.DataFrame:
-    """One row per run: arm, seed, norm, lr, std (initial deviation), accuracy, diverged."""
-    found = statistics.curves(table)
-    runs = statistics.runs(table)
-    rows = runs[["arm", "seed", "diverged"]].assign(
-        norm=runs["model.norm"],
-        lr=runs["optim.lr"],
-        std=(DEVIATION * runs["model.init_scale"]).round(6),
-        accuracy=[
-            statistics.CHANCE if run.diverged else of_run(found[run.arm][run.seed])
-            for run in runs.itertuples()
-        ],
-    )
+def ends(table: pd.DataFrame, which: str) -> pd.DataFrame:
+    """One row per run: arm, seed, norm, lr, std (initial deviation), accuracy, diverged.
+
+    `accuracy` is the "best" or "last" of statistics.run_points; chance where a run overflowed.
+    """
+    rows = statistics.run_points(table, norm="model.norm", lr="optim.lr", std="model.init_scale")
+    rows["accuracy"] = rows[which].mask(rows["diverged"], statistics.CHANCE)
+    rows["std"] = (DEVIATION * rows["std"]).round(6)
+    rows = rows.drop(columns=["best", "last"])
     return rows.sort_values(["norm", "std", "lr", "seed"], ascending=[False, True, True, True])
 
 
@@ -43,7 +38,7 @@ def tune_points(table: pd.DataFrame) -> pd.DataFrame:
     `accuracy`: the best of the run, chance if it overflowed. `chosen` marks, of each network, the
     arm with the highest mean over its seeds.
     """
-    rows = ends(table, statistics.Curve.best)
+    rows = ends(table, "best")
     means = rows.groupby(["norm", "arm"], sort=False)["accuracy"].mean()
     best = {arm for _, arm in means.groupby("norm").idxmax()}
     return rows.assign(chosen=rows["arm"].isin(best)).reset_index(drop=True)

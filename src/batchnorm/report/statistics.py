@@ -168,6 +168,24 @@ def curves(table: pd.DataFrame) -> Curves:
     return found
 
 
+def run_points(table: pd.DataFrame, **keys: str) -> pd.DataFrame:
+    """One row per run: arm, seed, `keys` (name = config key), best, last, diverged.
+
+    `best` is the highest accuracy (fraction) at any evaluation, chance for a run without one;
+    `last` that at the end of the run, chance for one that overflowed.
+    """
+    found = curves(table)
+    every = runs(table).reset_index(drop=True)
+    ran = [found[run.arm][run.seed] for run in every.itertuples()]
+    columns = {name: every[key] for name, key in keys.items()}
+    return every[["arm", "seed"]].assign(
+        **columns,
+        best=[curve.best() for curve in ran],
+        last=[curve.last() for curve in ran],
+        diverged=every["diverged"],
+    )
+
+
 # --- per seed, then over the seeds ----------------------------------------------------------------
 
 

@@ -30,16 +30,10 @@ def ladder_points(table: pd.DataFrame) -> pd.DataFrame:
     `best` is the highest accuracy, chance for a run that overflowed. `chosen` marks the arm with
     the highest mean over its seeds.
     """
-    runs = statistics.runs(table)
-    found = statistics.curves(table)
-    rows = runs[["arm", "seed", "diverged"]].assign(
-        lr=runs["optim.lr"] * runs["optim.lr_multiplier"],
-        dropout=runs["model.dropout"],
-        best=[
-            statistics.CHANCE if run.diverged else found[run.arm][run.seed].best()
-            for run in runs.itertuples()
-        ],
-    )
+    keys = {"rate": "optim.lr", "times": "optim.lr_multiplier", "dropout": "model.dropout"}
+    rows = statistics.run_points(table, **keys)
+    rows = rows.assign(lr=rows.pop("rate") * rows.pop("times"))
+    rows.loc[rows["diverged"], "best"] = statistics.CHANCE
     means = rows.groupby("arm", sort=False)["best"].mean()
     rows = rows.assign(chosen=rows["arm"] == means.idxmax())
     return rows.sort_values(["dropout", "lr", "seed"]).reset_index(drop=True)
@@ -73,7 +67,9 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     rates = sorted(points["lr"].unique())
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.set_xticks([], minor=True)
-    axes.set_ylim(0, max(0.2, points["best"].max() * 1.2))
+    low, high = points["best"].min(), points["best"].max()
+    room = max(high - low, 0.02)
+    axes.set_ylim(low - 0.1 * room, high + 0.2 * room)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
     network = "network with BN" if (table["model.norm"] == "batch").all() else "plain network"
     title(figure, f"{data_name(table)}: learning rate of the {network}")
@@ -160,7 +156,7 @@ def precision(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     both = pd.concat([first, second])
     title(figure, f"{data_name(both)}: what bfloat16 changes")
     words = (
-        f"{data_name(both)}, {both['scale'].iloc[0]} scale, {seeds_of(both)} per arm, paired."
+        f"{data_name(both)}, {both['scale'].iloc[0]} scale, {seeds_of(second)} per arm, paired."
         " Small points: one seed; large: mean; bar: 95 % interval (Student's t); a bar that leaves"
         " the frame is read from the numbers at the right."
     )

@@ -30,24 +30,6 @@ from batchnorm.report.statistics import CHANCE
 DOTS = "Small points: one seed each; line: through the medians."
 
 
-def run_points(table: pd.DataFrame, **keys: str) -> pd.DataFrame:
-    """One row per run: arm, seed, `keys` (name = config key), best, last, diverged.
-
-    `best` is the highest accuracy (fraction) at any evaluation, chance for a run without one;
-    `last` that at the end of the run, chance for one that overflowed.
-    """
-    found = statistics.curves(table)
-    runs = statistics.runs(table).reset_index(drop=True)
-    curves = [found[run.arm][run.seed] for run in runs.itertuples()]
-    columns = {name: runs[key] for name, key in keys.items()}
-    return runs[["arm", "seed"]].assign(
-        **columns,
-        best=[curve.best() for curve in curves],
-        last=[curve.last() for curve in curves],
-        diverged=runs["diverged"],
-    )
-
-
 # --- Dropout --------------------------------------------------------------------------------------
 
 
@@ -57,7 +39,7 @@ def dropout_points(table: pd.DataFrame) -> pd.DataFrame:
     `gap`: accuracy on training images less that on test images, both as the network infers, at the
     end of the run; NaN where it was not measured or the run overflowed.
     """
-    points = run_points(table, norm="model.norm", dropout="model.dropout")
+    points = statistics.run_points(table, norm="model.norm", dropout="model.dropout")
     last = table.groupby(["arm", "seed"], sort=False).tail(1).reset_index(drop=True)
     measured = last.get("training_set/accuracy", pd.Series(float("nan"), last.index))
     return points.assign(gap=(measured - last["accuracy"]).mask(last["diverged"]))
@@ -115,7 +97,9 @@ KINDS = {
 
 def depth_points(table: pd.DataFrame) -> pd.DataFrame:
     """What depth draws: run_points with norm, activation and depth (weight layers)."""
-    return run_points(table, norm="model.norm", activation="model.activation", depth="model.depth")
+    return statistics.run_points(
+        table, norm="model.norm", activation="model.activation", depth="model.depth"
+    )
 
 
 @look
@@ -170,7 +154,7 @@ def schedule_points(table: pd.DataFrame) -> pd.DataFrame:
     Rows of kind "mean" hold the mean over the kinds of their means over seeds; `chosen` marks the
     final_lr at which it is highest.
     """
-    points = run_points(table, final_lr="optim.final_lr")
+    points = statistics.run_points(table, final_lr="optim.final_lr")
     points = points.assign(kind=points["arm"].str.rpartition("_")[0])
     by_kind = points.groupby(["final_lr", "kind"])["best"].mean()
     means = by_kind.groupby("final_lr").mean().reset_index().assign(kind="mean")

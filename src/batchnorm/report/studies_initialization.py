@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from batchnorm.report import statistics
 from batchnorm.report.look import (
     BN,
     GREY,
@@ -24,7 +25,7 @@ from batchnorm.report.look import (
     title,
     where,
 )
-from batchnorm.report.studies_cifar10 import DOTS, run_points
+from batchnorm.report.studies_cifar10 import DOTS
 
 FIXED = 1000 * 3  # where the fixed Gaussian stands on the axis of scales
 WATCHED = {  # arms whose weights are drawn over time
@@ -44,7 +45,9 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     `rate`, medians over the seeds by step: the length |W| of a layer's weights, and the effective
     learning rate lr/|W|^2 (section 3.3); geometric means over all weight layers but the last.
     """
-    ends = run_points(table, norm="model.norm", scale="model.init_scale", init="model.init")
+    ends = statistics.run_points(
+        table, norm="model.norm", scale="model.init_scale", init="model.init"
+    )
     ends = ends.assign(scale=ends["scale"].mask(ends["init"] == "gaussian"), series="last")
     ends = ends.rename(columns={"last": "value"})[
         ["series", "arm", "seed", "norm", "scale", "value"]
