@@ -50,7 +50,7 @@ def _learning_rate(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[s
     points = figures.learning_rate_points(table, published)
     yield from _drawn(figures.learning_rate(table, published), points)
     numbers = tables.learning_rate(table)
-    yield from [("tables .csv", _csv(numbers)), ("tables .md", _table_text(table).encode())]
+    yield from [("tables .csv", _csv(numbers)), ("tables .md", learning_rate_text(table).encode())]
 
 
 def _tune(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
@@ -70,7 +70,7 @@ def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, byte
     """What was watched is drawn only where it was."""
     yield from _drawn(mnist.accuracy(table), mnist.accuracy_points(table), "_1a")
     numbers = mnist_table.numbers(table)
-    yield from [("tables .csv", _csv(numbers)), ("tables .md", _mnist_text(table).encode())]
+    yield from [("tables .csv", _csv(numbers)), ("tables .md", mnist_text(table).encode())]
     at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
     if "typical/p50" in at_one_rate:
         points = mnist_percentiles.percentile_points(table)
@@ -132,7 +132,8 @@ def _heading(table: pd.DataFrame) -> str:
     return STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
 
 
-def _table_text(table: pd.DataFrame) -> str:
+def learning_rate_text(table: pd.DataFrame) -> str:
+    """The table after Figure 3 as Markdown, ours left, the paper's right, with what it is of."""
     words = (
         f"{look.data_name(table)}, {table['scale'].iloc[0]} scale, {look.seeds_of(table)} per arm"
     )
@@ -141,7 +142,8 @@ def _table_text(table: pd.DataFrame) -> str:
     return f"{_heading(table)}{numbers}\n{words}; {paper_words}.\n"
 
 
-def _mnist_text(table: pd.DataFrame) -> str:
+def mnist_text(table: pd.DataFrame) -> str:
+    """The table after Figure 1(a) as Markdown, ours left, the paper's right, with what it is of."""
     numbers = mnist_table.markdown(mnist_table.numbers(table))
     return f"{_heading(table)}{numbers}\n{mnist_table.words(table)}\n"
 
@@ -225,7 +227,7 @@ def readme_section(root: Path) -> str:
     runs = table[table["experiment"] == claims.EXPERIMENT]
     scale = next((one for one in SCALES if len(runs) and (runs["scale"] == one).any()), None)
     if scale:
-        parts.append(_table_text(runs[runs["scale"] == scale]))
+        parts.append(learning_rate_text(runs[runs["scale"] == scale]))
     rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_summary(rows)])
 

@@ -73,10 +73,11 @@ def markdown(numbers: pd.DataFrame) -> str:
 
 
 def markdown_table(names: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A Markdown table of the given column names and lines of cells."""
+    """A Markdown table of the given column names and lines of cells, whose bars it escapes."""
     names = list(names)
     rows = [names, ["---"] * len(names), *lines]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
 
 
 def _reached(row: pd.Series, text: str) -> str:
