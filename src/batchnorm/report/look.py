@@ -1,7 +1,6 @@
 """How every figure looks: colours, type, labels and footer, and its bytes, the same every time."""
 
 import io
-import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -10,6 +9,8 @@ import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from batchnorm.report import statistics
 
@@ -79,9 +80,28 @@ def title(figure: Figure, text: str) -> None:
 
 
 def footer(figure: Figure, *paragraphs: str) -> None:
-    """A caption at the foot of the figure."""
-    text = "\n".join(textwrap.fill(words, 142, break_on_hyphens=False) for words in paragraphs)
+    """A caption at the foot of the figure, as wide as the figure is."""
+    points = 72 * (figure.get_figwidth() - 0.14)
+    text = "\n".join(line for words in paragraphs for line in wrapped(words, points))
     figure.text(0.01, 0.015, text, fontsize=SMALL, color=GREY, va="bottom", linespacing=1.3)
+
+
+def wrapped(words: str, points: float) -> list[str]:
+    """Words as lines no wider than that in small type, by the advances of their glyphs: a PNG's are
+    rounded to pixels, an SVG's are not, and neither may run over the edge."""
+    lines: list[str] = []
+    for word in words.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(longer) <= points:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _width(text: str) -> float:
+    font = FontProperties(family="DejaVu Sans", size=SMALL)
+    return text_to_path.get_text_width_height_descent(text, font, False)[0]
 
 
 def seeds_of(table: pd.DataFrame) -> str:
