@@ -229,7 +229,7 @@ def readme_section(root: Path) -> str:
     if scale:
         parts.append(learning_rate_text(runs[runs["scale"] == scale]))
     rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
-    return "\n".join([*parts, verdicts.markdown_summary(rows)])
+    return "\n".join([*parts, verdicts.markdown_overview(rows)])
 
 
 def replace_section(text: str, name: str, content: str) -> str:

@@ -152,6 +152,27 @@ def markdown_summary(rows: list[dict[str, Any]]) -> str:
     return "\n".join(filter(None, [table, f"Not run: {rest}.\n" if rest else ""]))
 
 
+def markdown_overview(rows: list[dict[str, Any]]) -> str:
+    """A line per claim with all of its verdicts; those not run in one line under the table."""
+    run = [row for row in rows if not row["reason"]]
+    claimed: dict[str, list[dict[str, Any]]] = {}
+    for row in run:
+        claimed.setdefault(row["id"].split()[0], []).append(row)
+    lines = [
+        [id, judged[0]["statement"], "; ".join(_place(row, len(judged) > 1) for row in judged)]
+        for id, judged in claimed.items()
+    ]
+    table = markdown_table(["claim", "statement", "verdict"], lines) if lines else ""
+    rest = ", ".join(row["id"] for row in rows if row["reason"])
+    return "\n".join(filter(None, [table, f"Not run: {rest}.\n" if rest else ""]))
+
+
+def _place(row: dict[str, Any], named: bool) -> str:
+    """A verdict, with the network or data that its id ends in where a claim has several."""
+    where = row["id"].partition(" ")[2].strip("()") or "CIFAR-10"
+    return f"{where}: {_verdict(row)}" if named else _verdict(row)
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{RULE}\n"]
