@@ -210,6 +210,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
                 "seconds": state.seconds,
                 "accuracy": curve[-1],
                 "images_per_second": images / state.seconds if state.seconds else 0,
+                "metrics": {k: v for k, v in state.metrics.items() if not isinstance(v[-1], list)},
             },
         )
 
