@@ -108,7 +108,7 @@ def in_numbers(row: Row) -> Row:
     found: Row = {}
     for name, value in row.items():
         if name.startswith("preactivation/"):
-            units = torch.tensor(value).median(dim=1).values.tolist()
+            units = torch.tensor(value, dtype=torch.float64).median(dim=1).values.tolist()
             found |= {f"{name}/p{100 * p:.0f}": v for p, v in zip(PERCENTILES, units, strict=True)}
         elif name.startswith("jacobian/"):
             found |= {f"{name}/q{100 * q:.0f}": v for q, v in zip(QUANTILES, value, strict=True)}
