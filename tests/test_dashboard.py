@@ -42,13 +42,13 @@ def test_the_page_follows_runs_by_itself(served, browser):
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
-    page.get_by_text("16 runs: 12 finished, 4 diverged").wait_for(timeout=60_000)
+    page.get_by_text("16 runs: 4 diverged, 12 finished").wait_for(timeout=60_000)
     page.get_by_text("diverged at step 12").first.wait_for()
     say(root, "bn_x30", 50, [0.1, 0.7])  # a progress file of seed 0, whose record exists: no news
     plant(root, {"bn_x5": ALIKE["bn_x5"]}, seeds=3)
     page.get_by_text("17 runs: ").wait_for(timeout=20_000)
     say(root, "a_new_arm", 50, [0.1, 0.7])
-    page.get_by_text("18 runs: 1 running, 13 finished, 4 diverged; ").wait_for(timeout=20_000)
+    page.get_by_text("18 runs: 1 running, 4 diverged, 13 finished; ").wait_for(timeout=20_000)
     assert page.locator(".slick-row").first.inner_text().split("\n")[:2] == [
         "a_new_arm-0",
         "running",

@@ -114,7 +114,7 @@ def workspace(entity: str, study: Study) -> ws.Workspace:
         ],
         settings=ws.WorkspaceSettings(x_axis="step"),
         runset_settings=ws.RunsetSettings(
-            filters=[expr.Config("experiment") == study.name], groupby=[expr.Config("arm")]
+            filters=expr.And(expr.Config("experiment") == study.name), groupby=[expr.Config("arm")]
         ),
     )
 
@@ -128,7 +128,7 @@ def report(entity: str, found: list[Study], claims: str) -> wr.Report:
         blocks += [wr.H1(study.name), *_figures(study)]
         if study.text:
             blocks.append(wr.MarkdownBlock(study.text))
-        chosen = [expr.Config("experiment") == study.name]
+        chosen = expr.And(expr.Config("experiment") == study.name)
         runs = wr.Runset(name=study.name, filters=chosen, groupby=["config.arm"])
         shown = [panel for section in panels(study).values() for panel in section]
         blocks.append(wr.PanelGrid(runsets=[runs], panels=shown))
@@ -153,7 +153,7 @@ def _figures(study: Study) -> list:
     """A grid with the figures of a study, which the run of send_figures holds."""
     if not study.figures:
         return []
-    held = wr.Runset(name="figures", filters=[expr.Metric("ID") == figures_id(study)])
+    held = wr.Runset(name="figures", filters=expr.And(expr.Metric("ID") == figures_id(study)))
     media = wr.MediaBrowser(media_keys=[path.stem for path in study.figures], num_columns=1)
     media.layout = wr.Layout(x=0, y=0, w=24, h=14)
     return [wr.PanelGrid(runsets=[held], panels=[media])]
