@@ -92,8 +92,9 @@ class Page:
         arms: dict[str, list[Seen]] = {}
         for one in runs:
             arms.setdefault(one.arm, []).append(one)
-        if self.drawn != [across, name, *arms]:
-            self.layout.children[CHART] = self.chart(list(arms))
+        anew = self.drawn != [across, name, *arms]
+        if anew:
+            axes = self.chart(list(arms))
             self.drawn, self.sent = [across, name, *arms], {}
         for arm, of_arm in arms.items():
             if self.sent.get(arm) != of_arm:
@@ -101,6 +102,8 @@ class Page:
                 self.sent[arm] = of_arm
         ends = curves([one for one in runs if one.diverged_at is not None], across, name)
         _send(self.ends, {key: [line[-1] for line in ends[key]] for key in "xy"})
+        if anew:  # now that it has data to take its ranges from
+            self.layout.children[CHART] = axes
 
     def chart(self, arms: list[str]) -> figure:
         """Axes with an empty set of lines for each arm; a click on its name hides them."""
