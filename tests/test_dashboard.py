@@ -69,8 +69,8 @@ def test_the_chart_has_a_line_for_each_run_and_keeps_to_what_is_chosen(served, b
         const axes = models.find((one) => one.type === "Figure");
         const drawn = axes.renderers.filter((one) => one.glyph.type === "MultiLine");
         return [axes.left[0].axis_label,
-                Object.fromEntries(drawn.flatMap((one) => [...one.data_source.data.get("name")
-                    .map((name, i) => [name, [...one.data_source.data.get("y")[i]].at(-1)])]))];
+                Object.fromEntries(drawn.flatMap((one) => [...one.data_source.data["name"]
+                    .map((name, i) => [name, [...one.data_source.data["y"][i]].at(-1)])]))];
     }"""
     label, drawn = page.evaluate(lines)
     assert label == "accuracy"
