@@ -65,8 +65,7 @@ def test_the_chart_has_a_line_for_each_run_and_keeps_to_what_is_chosen(served, b
     page.goto(address)
     page.get_by_text("16 runs").wait_for(timeout=60_000)
     lines = """() => {
-        const models = [...Bokeh.documents[0]._all_models.values()];
-        const axes = models.find((one) => one.type === "Figure");
+        const axes = Bokeh.documents[0].roots()[0].children[2];
         const drawn = axes.renderers.filter((one) => one.glyph.type === "MultiLine");
         return [axes.left[0].axis_label,
                 Object.fromEntries(drawn.flatMap((one) => [...one.data_source.data["name"]
