@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup test lint bench figures publish
+.PHONY: help setup test lint bench figures publish dashboard wandb-workspace
 .PHONY: reproduce-cifar reproduce-ablations reproduce-mnist tune-cifar tune-mnist precision-cifar
 
 help:  ## list the targets
@@ -24,7 +24,7 @@ setup: .venv/installed  ## make .venv with the locked versions (the other target
 .PHONY: lock
 lock:  ## solve the dependencies of pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--extra dev pyproject.toml -o requirements.lock
+		--extra dev --extra dashboard pyproject.toml -o requirements.lock
 
 test: setup lint  ## the whole suite; real data are found through BATCHNORM_DATA
 	$(BIN)/python -m pytest -n 2
@@ -64,3 +64,9 @@ figures: setup  ## draw results/ and the README's tables from the committed reco
 publish: setup  ## promote your finished records from outputs/ to results/
 	$(BIN)/python scripts/publish.py; status=$$?; \
 		$(BIN)/python scripts/report.py --readme README.md && exit $$status
+
+dashboard: setup  ## follow running and finished runs on a page of this machine, without an account
+	$(BIN)/python scripts/dashboard.py $(ARGS)
+
+wandb-workspace: setup  ## for who is logged in to W&B: a workspace per experiment, and a report
+	$(BIN)/python scripts/wandb_workspace.py $(ARGS)

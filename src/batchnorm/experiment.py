@@ -17,11 +17,11 @@ from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.layers import NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
-from batchnorm.probes import PROBES
+from batchnorm.probes import PROBES, in_numbers
 from batchnorm.progress import Place, report
 from batchnorm.together import Member, stacks, train_together
 from batchnorm.tracking import MODES, Mirror, resolve_mode
-from batchnorm.train import resolve_device, resolve_precision, train
+from batchnorm.train import Row, resolve_device, resolve_precision, train
 
 CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
@@ -199,6 +199,9 @@ def member(made: Plan, run: Run, mode: str) -> Member:
     folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
     mirror = Mirror(run.experiment, run.name, run.config(), folder, mode)
 
+    def on_row(row: Row) -> None:
+        mirror.log(in_numbers(row))
+
     def on_progress(state: State, steps: int) -> None:
         curve = next((v for k, v in state.metrics.items() if k in ACCURACIES), [None])
         images = state.step * run.data.batch_size
@@ -210,6 +213,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
                 "seconds": state.seconds,
                 "accuracy": curve[-1],
                 "images_per_second": images / state.seconds if state.seconds else 0,
+                "metrics": {k: v for k, v in state.metrics.items() if not isinstance(v[-1], list)},
             },
         )
 
@@ -224,4 +228,4 @@ def member(made: Plan, run: Run, mode: str) -> Member:
         mirror.finish({})
         place.progress.unlink(missing_ok=True)
 
-    return Member(run, place.checkpoint, mirror.log, on_progress, on_record, on_failure)
+    return Member(run, place.checkpoint, on_row, on_progress, on_record, on_failure)

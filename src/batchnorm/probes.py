@@ -102,6 +102,21 @@ def watch(names: list[str], last: bool, model: nn.Module, batches: Batches, prec
     return found
 
 
+def in_numbers(row: Row) -> Row:
+    """A row with numbers in place of its lists: `preactivation/k/p15`, p50 and p85, each of the
+    median unit; `jacobian/k/q5` to q95."""
+    found: Row = {}
+    for name, value in row.items():
+        if name.startswith("preactivation/"):
+            units = torch.tensor(value, dtype=torch.float64).median(dim=1).values.tolist()
+            found |= {f"{name}/p{100 * p:.0f}": v for p, v in zip(PERCENTILES, units, strict=True)}
+        elif name.startswith("jacobian/"):
+            found |= {f"{name}/q{100 * q:.0f}": v for q, v in zip(QUANTILES, value, strict=True)}
+        else:
+            found[name] = value
+    return found
+
+
 def _preactivations(network: nn.Module, batches: Batches) -> tuple[list[Tensor], list[nn.Module]]:
     """What enters each nonlinearity for the fixed images, (images, units, ...), and those."""
     seen: list[Tensor] = []

@@ -14,7 +14,8 @@ from batchnorm.record import load, write_atomically
 POLL = 1.0  # seconds
 PIPED = 30.0  # seconds between status lines when the output is no terminal
 
-Status = dict[str, Any]  # of a running run: step, steps, seconds, accuracy, images_per_second, at
+# of a running run: step, steps, seconds, accuracy, images_per_second, metrics (its curves), at
+Status = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,10 @@ class Mirror:
         self._put(("image", (key, path)))
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Store the summary and end; returns at once."""
-        self._put(("summary", summary))
+        """Store the summary, true and false as 1 and 0 (bars show numbers alone), and end; returns
+        at once."""
+        numbers = {k: int(v) if isinstance(v, bool) else v for k, v in summary.items()}
+        self._put(("summary", numbers))
         self._put(None)
 
     def wait(self, seconds: float) -> None:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from matplotlib import style
@@ -13,6 +13,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from batchnorm.report import statistics
+from batchnorm.report.inks import INKS as INKS
+from batchnorm.report.inks import Ink
+from batchnorm.report.inks import ink as ink
 
 look = style.context(
     [
@@ -41,31 +44,9 @@ GREY = "#595959"
 HALO = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # markers on their lines
 
 
-class Ink(NamedTuple):
-    """What sets an arm apart, in colour and in grey."""
-
-    colour: str  # of Okabe and Ito's colour-blind safe eight, less the yellow
-    marker: str
-
-
-INKS = {
-    "baseline": Ink("#000000", "o"),
-    "baseline_x5": Ink("#E69F00", "v"),
-    "baseline_x30": Ink("#7F7F7F", "<"),
-    "baseline_sigmoid": Ink("#009E73", "p"),
-    "bn_baseline": Ink("#D55E00", "s"),
-    "bn_x5": Ink("#56B4E9", "^"),
-    "bn_x30": Ink("#0072B2", "h"),
-    "bn_x5_sigmoid": Ink("#CC79A7", ">"),
-}
 PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
 GRID = {"color": "#E5E5E5", "linewidth": 0.5}
 DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
-
-
-def ink(arm: str, place: int = 0) -> Ink:
-    """The ink of an arm; for one without its own, the ink at its place."""
-    return INKS.get(arm) or list(INKS.values())[place % len(INKS)]
 
 
 def data_name(table: pd.DataFrame) -> str:

@@ -1,0 +1,27 @@
+"""The colour and the marker that an arm has, in every figure and on every page."""
+
+from typing import NamedTuple
+
+
+class Ink(NamedTuple):
+    """What sets an arm apart, in colour and in grey."""
+
+    colour: str  # of Okabe and Ito's colour-blind safe eight, less the yellow
+    marker: str
+
+
+INKS = {
+    "baseline": Ink("#000000", "o"),
+    "baseline_x5": Ink("#E69F00", "v"),
+    "baseline_x30": Ink("#7F7F7F", "<"),
+    "baseline_sigmoid": Ink("#009E73", "p"),
+    "bn_baseline": Ink("#D55E00", "s"),
+    "bn_x5": Ink("#56B4E9", "^"),
+    "bn_x30": Ink("#0072B2", "h"),
+    "bn_x5_sigmoid": Ink("#CC79A7", ">"),
+}
+
+
+def ink(arm: str, place: int = 0) -> Ink:
+    """The ink of an arm; for one without its own, the ink at its place."""
+    return INKS.get(arm) or list(INKS.values())[place % len(INKS)]
