@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup test lint bench figures publish dashboard wandb-workspace
+.PHONY: help setup test lint bench figures report publish dashboard wandb-workspace
 .PHONY: reproduce-cifar reproduce-ablations reproduce-mnist tune-cifar tune-mnist precision-cifar
 
 help:  ## list the targets
@@ -60,6 +60,9 @@ precision-cifar: setup  ## the same arms in float32: does bfloat16 bias the comp
 
 figures: setup  ## draw results/ and the README's tables from the committed records
 	$(BIN)/python scripts/report.py --readme README.md
+
+report: setup  ## results/report.html: the interactive page of the committed records, one file
+	$(BIN)/python scripts/report.py --html
 
 publish: setup  ## promote your finished records from outputs/ to results/
 	$(BIN)/python scripts/publish.py; status=$$?; \

@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     try:
         root = with_records(args.root)
+        if args.html:
+            return write_page(root)
         if args.check:
             return check(root, args.readme or README)
         return write(root, args.readme, compare=args.compare)
@@ -40,6 +42,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, default=REFERENCE, help="outputs or results (default)")
     parser.add_argument("--compare", action="store_true", help="yours beside results and the paper")
     parser.add_argument("--readme", type=Path, help="also write the results section of this file")
+    parser.add_argument("--html", action="store_true", help="write report.html, the page, alone")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if stale, README too"
     )
@@ -78,6 +81,17 @@ def write(root: Path, readme: Path | None, compare: bool) -> int:
         print(path)
     if any(path.name.startswith(STAND_IN) for path in written):
         print(STAND_IN_LINE, end="")
+    return 0
+
+
+def write_page(root: Path) -> int:
+    """Write the interactive page, and say where it is."""
+    from batchnorm.report import page  # the other reports need not wait for its libraries
+
+    for path in page.write(root):
+        print(path)
+        if path.name.startswith(STAND_IN):
+            print(STAND_IN_LINE, end="")
     return 0
 
 

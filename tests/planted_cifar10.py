@@ -51,7 +51,7 @@ def plant(
     """Write the records of an experiment's world, with the `ends` of some arms changed."""
     for arm, end in {**WORLDS[experiment], **(ends or {})}.items():
         for seed in range(seeds):
-            one = end[seed] if isinstance(end, tuple) else end
+            one = end[seed % len(end)] if isinstance(end, tuple) else end
             made = made_of(experiment, arm, seed, one, **what)
             record.write(record.record_path(root, made["config"]), made)
 

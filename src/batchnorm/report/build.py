@@ -50,7 +50,7 @@ def _learning_rate(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[s
     points = figures.learning_rate_points(table, published)
     yield from _drawn(figures.learning_rate(table, published), points)
     numbers = tables.learning_rate(table)
-    yield from [("tables .csv", _csv(numbers)), ("tables .md", learning_rate_text(table).encode())]
+    yield from [("tables .csv", csv(numbers)), ("tables .md", learning_rate_text(table).encode())]
 
 
 def _tune(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
@@ -70,7 +70,7 @@ def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, byte
     """What was watched is drawn only where it was."""
     yield from _drawn(mnist.accuracy(table), mnist.accuracy_points(table), "_1a")
     numbers = mnist_table.numbers(table)
-    yield from [("tables .csv", _csv(numbers)), ("tables .md", mnist_text(table).encode())]
+    yield from [("tables .csv", csv(numbers)), ("tables .md", mnist_text(table).encode())]
     at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
     if "typical/p50" in at_one_rate:
         points = mnist_percentiles.percentile_points(table)
@@ -93,7 +93,7 @@ def _figure(
 
 def _inception_published(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     text = _heading(table) + studies_inception.published_text(table)
-    yield "tables .csv", _csv(studies_inception.published(table))
+    yield "tables .csv", csv(studies_inception.published(table))
     yield "tables .md", text.encode()
 
 
@@ -119,12 +119,13 @@ EXPERIMENTS: dict[str, Maker] = {
 
 def _drawn(figure: Figure, points: pd.DataFrame, part: str = "") -> Iterator[tuple[str, bytes]]:
     """`part` tells apart the figures of one experiment."""
-    yield f"figures {part}.csv", _csv(points)
+    yield f"figures {part}.csv", csv(points)
     for kind in ("png", "svg"):
         yield f"figures {part}.{kind}", look.render(figure, kind)
 
 
-def _csv(numbers: pd.DataFrame) -> bytes:
+def csv(numbers: pd.DataFrame) -> bytes:
+    """Numbers as the bytes of a CSV file, to six digits."""
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
@@ -134,12 +135,8 @@ def _heading(table: pd.DataFrame) -> str:
 
 def learning_rate_text(table: pd.DataFrame) -> str:
     """The table after Figure 3 as Markdown, ours left, the paper's right, with what it is of."""
-    words = (
-        f"{look.data_name(table)}, {table['scale'].iloc[0]} scale, {look.seeds_of(table)} per arm"
-    )
-    paper_words = "the paper's columns are for ImageNet (its Figure 3)"
     numbers = tables.markdown(tables.learning_rate(table))
-    return f"{_heading(table)}{numbers}\n{words}; {paper_words}.\n"
+    return f"{_heading(table)}{numbers}\n{tables.words(table)}\n"
 
 
 def mnist_text(table: pd.DataFrame) -> str:

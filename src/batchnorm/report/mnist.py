@@ -126,7 +126,7 @@ def accuracy(table: pd.DataFrame) -> Figure:
         _draw_accuracies(axes, part)
         step_axis(axes, table["planned"].max())
         axes.set_yticks([0.7, 0.8, 0.9, 1.0], ["0.7", "0.8", "0.9", "1"])
-        axes.set_title(_rates(table[table["arm"].isin(pair)], place), loc="left")
+        axes.set_title(rates(table[table["arm"].isin(pair)], place), loc="left")
         axes.set(xlabel="training steps", ylabel="" if place else "test accuracy")
     key(figure, 0.225)
     title(figure, f"{data_name(table)}: test accuracy with and without BN, as in Figure 1(a)")
@@ -160,11 +160,12 @@ def draw_read(axes: Axes, x: pd.Series, y: pd.Series, net: Net, label: str) -> N
               markerfacecolor="white", markeredgewidth=0.7, zorder=4, label=label)  # fmt: skip
 
 
-def _rates(runs: pd.DataFrame, place: int) -> str:
+def rates(runs: pd.DataFrame, place: int) -> str:
+    """The learning rates of a pair of arms, the first or second of PAIRS, as a panel's title."""
     by_norm = runs.groupby("model.norm")["optim.lr"].first()
     if not place:
-        rates = ", ".join(f"{lr:g}" for lr in by_norm.unique())
-        return f"both at learning rate {rates}"
+        shared = ", ".join(f"{lr:g}" for lr in by_norm.unique())
+        return f"both at learning rate {shared}"
     named = (f"{by_norm[norm]:g} {net.label}" for norm, net in NETS.items() if norm in by_norm)
     return "each at its best rate: " + ", ".join(named)
 

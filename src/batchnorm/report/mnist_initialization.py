@@ -46,11 +46,12 @@ def initialization(table: pd.DataFrame) -> Figure:
              ylabel=f"test accuracy after {table['planned'].max():,} steps")  # fmt: skip
     axes.legend(loc="best", handlelength=3)
     title(figure, f"{data_name(table)}: how much the scale of the initial weights matters")
-    footer(figure, _initialization_words(table, points))
+    footer(figure, initialization_words(table, points))
     return figure
 
 
-def _initialization_words(table: pd.DataFrame, points: pd.DataFrame) -> str:
+def initialization_words(table: pd.DataFrame, points: pd.DataFrame) -> str:
+    """What stands under the figure."""
     inside = points[points["std"].between(0.0099, 1.01)]
     falls = inside.groupby(["norm", "seed"])["accuracy"].agg(lambda of: of.max() - of.min())
     lost = ", ".join(

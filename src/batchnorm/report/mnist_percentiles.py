@@ -88,7 +88,7 @@ def percentiles(table: pd.DataFrame) -> Figure:
     key(figure, 0.27)
     title(figure, f"{data_name(table)}: inputs of one sigmoid of the last hidden layer, as in"
                   " Figures 1(b) and (c)")  # fmt: skip
-    footer(figure, *_percentile_words(table, points))
+    footer(figure, *percentile_words(table, points))
     return figure
 
 
@@ -106,7 +106,8 @@ def _draw_percentile(axes: Axes, points: pd.DataFrame, net: Net, percentile: int
               transform=axes.get_yaxis_transform())  # fmt: skip
 
 
-def _percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
+def percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
+    """What stands under the figure: data, the unit, and how far we are from the paper."""
     ours = points[points["series"] == "ours"].drop_duplicates("arm")
     units = ", ".join(f"{r.arm} unit {r.unit} of seed {r.seed}" for r in ours.itertuples())
     found = percentile_distances(points)

@@ -52,7 +52,7 @@ def drift(table: pd.DataFrame) -> Figure:
     figure.legend(*axes.get_legend_handles_labels(), ncols=4, loc="center", handlelength=2.8,
                   bbox_to_anchor=(0.5, 0.22), columnspacing=1.3)  # fmt: skip
     title(figure, f"{data_name(table)}: how far the inputs of the sigmoids drift")
-    footer(figure, *_drift_words(table, points))
+    footer(figure, *drift_words(table, points))
     return figure
 
 
@@ -69,7 +69,8 @@ def _draw_drift(axes: Axes, points: pd.DataFrame) -> None:
                   label=f"{net.label}, rate {part['lr'].iloc[0]:g}")  # fmt: skip
 
 
-def _drift_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
+def drift_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
+    """What stands under the figure of the drift."""
     sums = points.groupby(["arm", "seed", "kind"])["drift"].mean().groupby(["arm", "seed"]).sum()
     means = ", ".join(f"{arm} {of.mean():.2f}" for arm, of in sums.groupby("arm"))
     return [
@@ -133,7 +134,7 @@ def scale(table: pd.DataFrame) -> Figure:
             axes.set_ylabel("" if place else "singular value", labelpad=1)
             _draw_singular(axes, part, net.colour)
     title(figure, f"{data_name(table)}: norms of the weights, singular values of the Jacobians")
-    footer(figure, *_scale_words(table))
+    footer(figure, *scale_words(table))
     return figure
 
 
@@ -176,7 +177,8 @@ def _draw_singular(axes: Axes, points: pd.DataFrame, colour: str) -> None:
         axes.text(1.02, y, f"{percent} %", fontsize=6, va="center", transform=axes.transAxes)
 
 
-def _scale_words(table: pd.DataFrame) -> list[str]:
+def scale_words(table: pd.DataFrame) -> list[str]:
+    """What stands under the figure of norms and singular values."""
     shown = table[table["arm"].isin(PAIRS[0])]
     return [
         f"{run_words(shown)} Medians over the seeds. Norms: Frobenius, over the norm at the first"

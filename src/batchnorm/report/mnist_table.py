@@ -107,8 +107,12 @@ COLUMNS: dict[str, Callable[[pd.Series], str]] = {
 
 def markdown(found: pd.DataFrame) -> str:
     """The numbers as a Markdown table; ours left, the paper's right."""
-    lines = [[cell(row) for cell in COLUMNS.values()] for _, row in found.iterrows()]
-    return tables.markdown_table(list(COLUMNS), lines)
+    return tables.markdown_table(list(COLUMNS), lines(found))
+
+
+def lines(found: pd.DataFrame) -> list[list[str]]:
+    """The cells of the numbers, under the names in COLUMNS."""
+    return [[cell(row) for cell in COLUMNS.values()] for _, row in found.iterrows()]
 
 
 def words(table: pd.DataFrame) -> str:

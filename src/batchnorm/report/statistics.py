@@ -27,9 +27,9 @@ def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
 
     Columns: `step`; each metric by its name (null: NaN), list-valued ones as watched.reduced has
     them; `accuracy`, that of the split evaluated on (a fraction); the run's config under dotted
-    keys (`optim.lr`), with `precision` as it was resolved; `planned` (steps), `diverged`,
-    `diverged_at_step`; `path`, relative to the root. A run without evaluations has one row, at step
-    0, with no accuracy. Raises RecordError, naming the file.
+    keys (`optim.lr`), with `precision` as it was resolved; what made it (`environment.commit`);
+    `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root. A run without
+    evaluations has one row, at step 0, with no accuracy. Raises RecordError, naming the file.
     """
     runs: list[dict[str, Any]] = []
     metrics: list[Columns] = []
@@ -49,6 +49,7 @@ def _run(found: record.Record, path: Path) -> dict[str, Any]:
     overflow = summary["diverged_at_step"]
     return {
         **dict(record.flatten(found["config"])),
+        **dict(record.flatten({"environment": found["environment"]})),
         "precision": found["environment"]["precision"],
         "planned": summary["steps"],
         "diverged": summary["diverged"],

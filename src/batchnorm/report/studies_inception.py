@@ -26,19 +26,21 @@ def _ends(rows: pd.DataFrame) -> dict[str, float]:
     return {"train": last["training_set/accuracy"].mean(), **ends}
 
 
-def published_text(table: pd.DataFrame) -> str:
-    """The numbers of published() as Markdown, with what sets ours apart."""
-    names = [
-        "network",
-        "augmented",
-        "L2",
-        "train, %",
-        "test, %",
-        "our arm",
-        "its train, %",
-        "its test, %",
-    ]
-    lines = [
+NAMES = [
+    "network",
+    "augmented",
+    "L2",
+    "train, %",
+    "test, %",
+    "our arm",
+    "its train, %",
+    "its test, %",
+]
+
+
+def published_lines(table: pd.DataFrame) -> list[list[str]]:
+    """The cells of the numbers of published(), under NAMES."""
+    return [
         [
             row["network"],
             *("yes" if row[key] else "no" for key in ("augmented", "weight_decay")),
@@ -49,14 +51,23 @@ def published_text(table: pd.DataFrame) -> str:
         ]
         for _, row in published(table).iterrows()
     ]
+
+
+def published_words(table: pd.DataFrame) -> str:
+    """What sets ours apart from the published numbers."""
     epochs, width = (table[key].iloc[0] for key in ("optim.epochs", "model.width"))
-    words = (
+    return (
         f"{look.where(table)}: means at the end of the run, by population statistics, with their"
         " 95 % interval. Published: Zhang et al. (2017), trained until they fitted the training"
         f" images, at 28x28 pixels and width 96; ours for {epochs:g} epochs at 32x32 and width"
         f" {width}."
     )
-    return f"{tables.markdown_table(names, lines)}\n{words}\n"
+
+
+def published_text(table: pd.DataFrame) -> str:
+    """The numbers of published() as Markdown, with what sets ours apart."""
+    numbers = tables.markdown_table(NAMES, published_lines(table))
+    return f"{numbers}\n{published_words(table)}\n"
 
 
 def _per_cent(value: float, low: float = float("nan"), high: float = float("nan")) -> str:

@@ -5,7 +5,7 @@ from math import inf, isnan, nan
 
 import pandas as pd
 
-from batchnorm.report import paper, statistics
+from batchnorm.report import look, paper, statistics
 from batchnorm.report.statistics import Curves, Estimate
 
 SAME = 0.002  # accuracies this near are the same, whatever the interval: 20 of 10,000 test images
@@ -68,8 +68,12 @@ COLUMNS: dict[str, Callable[[pd.Series], str]] = {
 
 def markdown(numbers: pd.DataFrame) -> str:
     """The numbers of learning_rate() as a Markdown table; ours left, the paper's right."""
-    lines = [[cell(row) or "–" for cell in COLUMNS.values()] for _, row in numbers.iterrows()]
-    return markdown_table(list(COLUMNS), lines)
+    return markdown_table(list(COLUMNS), lines(numbers))
+
+
+def lines(numbers: pd.DataFrame) -> list[list[str]]:
+    """The cells of the numbers of learning_rate(), under the names in COLUMNS."""
+    return [[cell(row) or "–" for cell in COLUMNS.values()] for _, row in numbers.iterrows()]
 
 
 def markdown_table(names: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
@@ -102,6 +106,11 @@ def _number(value: float, form: str) -> str:
 
 def _text(value: str | float) -> str:
     return value if isinstance(value, str) else ""  # an arm that the paper does not have: NaN
+
+
+def words(table: pd.DataFrame) -> str:
+    """What stands under the table."""
+    return f"{look.where(table)}; the paper's columns are for ImageNet (its Figure 3)."
 
 
 # --- yours, the reference's, the paper's ----------------------------------------------------------

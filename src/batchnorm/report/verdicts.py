@@ -191,7 +191,7 @@ def _line(row: dict[str, Any]) -> str:
 def _section(row: dict[str, Any]) -> str:
     lines = [f"## {row['id']}: {_verdict(row)}", "", f"{row['statement']} ({row['where']}).", ""]
     lines += [f"* {_part(part)}" for part in row["parts"]]
-    lines.append(f"* {row['scale']} scale, {row['n']} seeds: {_seeds(row['records'])}")
+    lines.append(f"* {row['scale']} scale, {row['n']} seeds: {grouped(row['records'])}")
     lines.append(f"* Deviations: {'; '.join(row['deviations'])}")
     return "\n".join(lines) + "\n"
 
@@ -210,13 +210,13 @@ def _verdict(row: dict[str, Any]) -> str:
     return f"{row['verdict']} ({row['scale']} scale, n {row['n']})" if row["n"] else row["verdict"]
 
 
-def _seeds(paths: list[str]) -> str:
+def grouped(paths: list[str]) -> str:
     """Paths of records, those of one arm in one: records/quick/x/{arm}-{0,1,2}.json."""
-    grouped: dict[str, list[str]] = {}
+    stems: dict[str, list[str]] = {}
     for path in paths:
         stem, _, seed = path.removesuffix(".json").rpartition("-")
-        grouped.setdefault(stem, []).append(seed)
-    return ", ".join(f"`{stem}-{{{','.join(seeds)}}}.json`" for stem, seeds in grouped.items())
+        stems.setdefault(stem, []).append(seed)
+    return ", ".join(f"`{stem}-{{{','.join(seeds)}}}.json`" for stem, seeds in stems.items())
 
 
 def interval_words(part: dict[str, Any]) -> str:

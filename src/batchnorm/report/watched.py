@@ -18,8 +18,8 @@ def reduced(metrics: dict[str, list[Any]], planned: int) -> dict[str, list[Any]]
     typical/p15, p50 and p85: the curves of its most typical unit, and typical/unit: which it is.
     Any other list-valued metric is left out. Raises ValueError for lists of unequal lengths.
     """
-    kept = {name: values for name, values in metrics.items() if not _listed(values)}
-    listed = {name: values for name, values in metrics.items() if _listed(values)}
+    listed = {name: values for name, values in metrics.items() if list in set(map(type, values))}
+    kept = {name: values for name, values in metrics.items() if name not in listed}
     late = np.array(metrics.get("step", []), float) >= LATE * planned
     layers = [name for name in listed if name.startswith("preactivation/")]  # in order of layer
     for name in layers:
@@ -31,10 +31,6 @@ def reduced(metrics: dict[str, list[Any]], planned: int) -> dict[str, list[Any]]
         if name.startswith("jacobian/"):
             kept |= _columns(name + "/q", QUANTILES, np.array(listed[name], float))
     return kept
-
-
-def _listed(values: list[Any]) -> bool:
-    return any(isinstance(value, list) for value in values)
 
 
 def _columns(name: str, of: tuple[int, ...], values: np.ndarray) -> dict[str, list[float]]:

@@ -1,0 +1,77 @@
+"""What the page says of claims, tables and the making of records: plain rows for its template."""
+
+from typing import Any
+
+import pandas as pd
+
+from batchnorm.report import mnist_table, statistics, studies_inception, tables, verdicts
+from batchnorm.report.claims import FAILS, HOLDS, INCONCLUSIVE, NOT_RUN
+
+SIGNS = {HOLDS: "✓", FAILS: "✗", INCONCLUSIVE: "?", NOT_RUN: "–"}
+MADE_BY = {  # column of the records' table: its name on the page
+    "environment.commit": "commit",
+    "environment.dirty": "uncommitted changes",
+    "environment.device": "machine",
+    "environment.threads": "threads",
+    "environment.stacked": "runs at once",
+    "environment.precision": "precision",
+    "environment.python": "Python",
+    "environment.torch": "PyTorch",
+    "environment.data_checksum": "data checksum",
+}
+
+
+def claims(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every claim's row of the ledger, with its experiment, a sign for its verdict, and the
+    measured parts in words."""
+    rows = []
+    for claim in verdicts.ledger():
+        row = verdicts.judge(claim, table)
+        parts = [{**part, "here": verdicts.interval_words(part)} for part in row["parts"]]
+        more = {"experiment": claim.experiment, "sign": SIGNS[row["verdict"]]}
+        rows.append({**row, **more, "parts": parts, "seen": verdicts.grouped(row["records"])})
+    return rows
+
+
+def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """How many claims have each verdict, in the order holds, fails, inconclusive, not run."""
+    return {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in SIGNS}
+
+
+def made_by(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """What made the records of one experiment at one scale: name -> its values, with the number of
+    runs where there are several."""
+    runs = statistics.runs(rows)
+    found = {}
+    for column, name in MADE_BY.items():
+        if column in runs and runs[column].notna().any():
+            counted = runs[column].map(_said, na_action="ignore").value_counts(sort=False)
+            several = len(counted) > 1
+            found[name] = [f"{value} ({n} runs)" if several else value
+                           for value, n in sorted(counted.items())]  # fmt: skip
+    return found
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def numbers(experiment: str, rows: pd.DataFrame) -> dict[str, Any] | None:
+    """The table of an experiment, if it has one: names, lines of cells, and the words under it."""
+    if experiment in ("cifar10_learning_rate", "cifar10_inception"):
+        found = tables.lines(tables.learning_rate(rows))
+        return {"names": list(tables.COLUMNS), "lines": found, "words": tables.words(rows)}
+    if experiment == "mnist":
+        found = mnist_table.lines(mnist_table.numbers(rows))
+        return {
+            "names": list(mnist_table.COLUMNS),
+            "lines": found,
+            "words": mnist_table.words(rows),
+        }
+    if experiment == "cifar10_inception_published":
+        found, words = (of(rows) for of in (
+            studies_inception.published_lines, studies_inception.published_words))  # fmt: skip
+        return {"names": studies_inception.NAMES, "lines": found, "words": words}
+    return None

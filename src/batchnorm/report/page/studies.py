@@ -1,0 +1,225 @@
+"""Frames of the studies, with a point per run: precision, Dropout, depth, single changes."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from batchnorm.report import (
+    look,
+    mnist_initialization,
+    studies,
+    studies_ablations,
+    studies_cifar10,
+    studies_initialization,
+)
+from batchnorm.report.claims import EXPERIMENT
+from batchnorm.report.look import BN, PLAIN, Ink
+from batchnorm.report.mnist import NETS
+from batchnorm.report.page.curves import STEPS
+from batchnorm.report.page.parts import (
+    SHORT,
+    Frame,
+    Panel,
+    Trace,
+    dots,
+    dots_and_median,
+    interval,
+    line,
+    of_net,
+)
+from batchnorm.report.page.rates import DOTS, name_of, ticks_at
+from batchnorm.report.statistics import CHANCE
+
+ROW = 26  # pixels
+OF_NORM = (("batch", BN, "with BN"), ("none", PLAIN, "without BN"))
+
+
+# --- precision ------------------------------------------------------------------------------------
+
+
+def precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """What bfloat16 changes; only where the same arms and seeds have been run in both."""
+    in_bfloat16 = (every["experiment"] == EXPERIMENT) & (every["precision"] == "bfloat16")
+    first, second = every[in_bfloat16], table[table["precision"] == "float32"]
+    points = studies.precision_points(first, second) if len(first) and len(second) else ()
+    if not len(points):
+        return
+    arms = list(points["arm"].unique())
+    panels = []
+    for quantity, words in studies.PANELS.items():
+        part = points[points["quantity"] == quantity]
+        inks = {arm: look.ink(arm, place) for place, arm in enumerate(arms)}
+        traces = [trace for arm, rows in part.groupby("arm", sort=False)
+                  for trace in _row(arm, arm, rows, inks[arm])]  # fmt: skip
+        panels.append(Panel(traces, "best test accuracy, percentage points", "", words,
+                            may_log="", lines=(("x", 0),), height=150 + ROW * len(arms),
+                            layout=_rows(arms)))  # fmt: skip
+    both = pd.concat([first, second])
+    caption = [
+        f"{look.where(both)}, paired. Large mark: mean, with its 95 % interval (Student's t);"
+        " small points: one seed."
+    ]
+    yield Frame(name_of(table), "what bfloat16 changes", caption, panels, points)
+
+
+def _row(group: str, label: str, rows: pd.DataFrame, of: Ink) -> list[Trace]:
+    """One row of a panel of differences: the mean with its interval, and a point per seed."""
+    one, mean = rows[rows["seed"].notna()].assign(label=label), rows[rows["seed"].isna()]
+    made = line(group, "mean, 95 % interval", mean["points"], [label] * len(mean), of,
+                marks="markers", size=9)  # fmt: skip
+    return [interval(made, "x", mean["low"], mean["high"]), dots(group, one, "points", "label", of)]
+
+
+def _rows(labels: list[str]) -> dict[str, dict]:
+    order = {"categoryorder": "array", "categoryarray": labels[::-1], "type": "category"}
+    return {"yaxis": {**order, "automargin": True, "range": [-0.7, len(labels) - 0.3]}}
+
+
+# --- Dropout, depth, initial weights --------------------------------------------------------------
+
+
+def dropout(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """Test accuracy, and its distance to the training accuracy, against Dropout."""
+    points = studies_cifar10.dropout_points(table)
+    panels = [
+        Panel(
+            [trace for norm, of, label in OF_NORM
+             for trace in dots_and_median(label, points[points["norm"] == norm], "dropout", y, of)],
+            "Dropout: probability of dropping a unit",
+            words,
+            may_log="",
+            lines=lines,
+            layout=ticks_at(points, "dropout"),
+        )
+        for y, words, lines in (
+            ("best", "best test accuracy", ()),
+            ("gap", "training − test accuracy", (("y", 0),)),
+        )
+    ]  # fmt: skip
+    caption = [
+        f"{look.where(table)}. Best accuracy of each run (fraction of test images); accuracy on"
+        " training images less that on test images at the end, neither augmented, with population"
+        f" statistics. {DOTS}"
+    ]
+    yield Frame(name_of(table), "what Dropout adds, with and without BN", caption, panels, points)
+
+
+def depth(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """Best test accuracy against depth, for ReLU and sigmoid, with and without BN."""
+    points = studies_cifar10.depth_points(table)
+    traces = []
+    for (norm, activation), (label, of, style) in studies_cifar10.KINDS.items():
+        part = points[(points["norm"] == norm) & (points["activation"] == activation)]
+        dash = SHORT if style == "--" else "solid"
+        traces += dots_and_median(label, part, "depth", "best", of, dash) if len(part) else []
+    panel = Panel(traces, "weight layers", "best test accuracy", log="x", lines=(("y", CHANCE),),
+                  layout=ticks_at(points, "depth"))  # fmt: skip
+    caption = [
+        f"{look.where(table)}. Best accuracy of each run (fraction of test images), equally many"
+        f" steps at all depths. {DOTS} Dotted line: chance."
+    ]
+    title = "how deep a network still learns, with and without BN"
+    yield Frame(name_of(table), title, caption, [panel], points)
+
+
+def mnist_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """Accuracy after equally many steps against the deviation of the initial weights."""
+    points = mnist_initialization.initialization_points(table)
+    traces = []
+    for norm, part in points.groupby("norm", sort=False):
+        of, dash = of_net(NETS[norm])
+        means = part.groupby("std")["accuracy"].mean()
+        traces.append(line(NETS[norm].label, "mean", means.index, means, of, dash))
+        traces.append(dots(NETS[norm].label, part, "std", "accuracy", of))
+    panel = Panel(traces, "deviation of the initial weights",
+                  f"test accuracy after {table['planned'].max():,} steps", log="x",
+                  lines=(("y", CHANCE), ("x", 0.01), ("x", 1.0)),
+                  layout=ticks_at(points, "std"))  # fmt: skip
+    words = mnist_initialization.initialization_words(table, points)
+    words = words.replace("Shaded:", "Between the dotted lines:")
+    title = "how much the scale of the initial weights matters"
+    yield Frame(name_of(table), title, [words], [panel], points)
+
+
+def cifar10_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """Accuracy after equal steps against the initial scale; weights and their rate over time."""
+    points = studies_initialization.points(table)
+    ends = points[points["series"] == "last"].copy()
+    ends["scale"] = ends["scale"].fillna(studies_initialization.FIXED)
+    traces = []
+    for norm, of, label in OF_NORM:
+        traces += dots_and_median(label, ends[ends["norm"] == norm], "scale", "value", of)
+    ticks = ticks_at(ends, "scale")
+    text = ticks["xaxis"]["ticktext"]
+    fixed = f"{studies_initialization.FIXED:g}"
+    ticks["xaxis"]["ticktext"] = ["fixed 0.01" if one == fixed else one for one in text]
+    panels = [Panel(traces, "deviation of the initial weights / He's", "test accuracy at the end",
+                    log="x", may_log="x", lines=(("y", CHANCE),), layout=ticks)]  # fmt: skip
+    for series, words in (("weights", "|W|, per layer"), ("rate", "effective rate lr / |W|²")):
+        lines = [
+            line(arm, "median over the seeds", part["step"], part["value"], of,
+                 SHORT if arm == "plain_1" else "solid")
+            for arm, of in studies_initialization.WATCHED.items()
+            if len(part := points[(points["arm"] == arm) & (points["series"] == series)])
+            and (series == "weights" or arm.startswith("bn"))
+        ]  # fmt: skip
+        panels += [Panel(lines, STEPS, words, log="y", may_log="y")] if lines else []
+    caption = [
+        f"{look.where(table)}, no L2 penalty. Accuracy (fraction of test images) after equally"
+        f" many steps; chance (dotted) where a run overflowed. {DOTS} Over the steps: medians over"
+        " the seeds of the length of a layer's weights, and of the learning rate over its square"
+        " (section 3.3), geometric means over all weight layers but the last; arm names end in the"
+        " initial scale. Fixed: deviation 0.01 in every layer."
+    ]
+    yield Frame(name_of(table), "initial weights, with and without BN", caption, panels, points)
+
+
+# --- single changes, Inception --------------------------------------------------------------------
+
+
+def ablations(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """What each change alone does; accuracy by batch size; other statistics at test time."""
+    points = studies_ablations.points(table)
+    differences = points[~points["group"].isin(("C26", "C4"))]
+    traces, labels = [], []
+    for _, rows in differences.groupby("arm", sort=False):
+        first = rows.iloc[0]
+        _, of, group = OF_NORM[0 if first["arm"].startswith("bn") else 1]
+        labels.append(f"{first['group'].split('  ')[0]} {first['change']}")
+        traces += _row(group, labels[-1], rows, of)
+    panels = [Panel(traces, "best test accuracy with − without, percentage points", "",
+                    "one change at a time", may_log="", lines=(("x", 0),),
+                    height=150 + ROW * len(labels), layout=_rows(labels), wide=True)]  # fmt: skip
+    panels += [_batches(points), _inference(points)]
+    caption = [
+        f"{look.where(table)}, paired by seed. Differences: large mark: mean, with its 95 %"
+        " interval (Student's t); small points: one seed. Batch sizes (C26): equally many steps at"
+        " each. Statistics at test time (C4): accuracy at the end less that with the paper's."
+        f" {DOTS}"
+    ]
+    panels = [panel for panel in panels if panel.traces]
+    yield Frame(name_of(table), "one change at a time", caption, panels, points)
+
+
+def _batches(points: pd.DataFrame) -> Panel:
+    part = points[points["group"] == "C26"]
+    traces = []
+    for change, of, label in (("bn", BN, "with BN"), ("plain", PLAIN, "without BN")):
+        rows = part[part["change"] == change]
+        traces += dots_and_median(label, rows, "batch", "points", of) if len(rows) else []
+    return Panel(traces, "images in a mini-batch", "best test accuracy, %", "C26 batch size",
+                 log="x", may_log="x", lines=(("y", 100 * CHANCE),),
+                 layout=ticks_at(part, "batch"))  # fmt: skip
+
+
+def _inference(points: pd.DataFrame) -> Panel:
+    part = points[points["group"] == "C4"]
+    traces = []
+    for change, drawn in studies_ablations.LINES.items():
+        rows = part[part["change"] == change]
+        dash = {"-": "solid", "--": SHORT, ":": "2px,3px"}[drawn.style]
+        made = dots_and_median(change, rows, "batch", "points", drawn.ink, dash)
+        traces += made if len(rows) else []
+    return Panel(traces, "images in a mini-batch", "accuracy − with the paper's, points",
+                 "C4 statistics at test time", log="x", may_log="x", lines=(("y", 0),),
+                 layout=ticks_at(part, "batch"))  # fmt: skip
