@@ -288,6 +288,19 @@ def test_evaluation_sees_every_image_once_and_normalised(pictures):
     assert (everything.std((0, 2, 3)) - 1).abs().max() < 0.2
 
 
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_any_box_can_be_cut_out_of_what_is_evaluated(loader, pictures):
+    batches = made(pictures, loader)
+    centre = lambda sizes: crops.centre_boxes(sizes, batches.share)  # noqa: E731
+    for (images, labels), (same, equal) in zip(batches.boxed(centre), batches.test(), strict=True):
+        assert torch.equal(images, same)
+        assert torch.equal(labels, equal)
+    corner = next(
+        batches.boxed(lambda sizes: torch.tensor([[0, 0, 0.5, 0.5]]).expand(len(sizes), 4))
+    )
+    assert not torch.equal(corner[0], images)
+
+
 def test_the_mirror_is_half_the_time_and_of_columns(pictures):
     batches = made(pictures, augment=True, train_images=8)
     plan = batches._planned_step(0)

@@ -311,8 +311,6 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         )
     if not run.data.shuffle_within and not run.data.shards:
         refuse("data.shuffle_within", "true without data.shards")
-    if run.data.shards > run.data.train_images:
-        refuse("data.shards", f"at most data.train_images={run.data.train_images}")
     _refuse_images(run.data, refuse)
     if run.data.batch_size > run.data.train_images:
         refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from batchnorm.layers import TorchBatchNorm
+from batchnorm.layers import BATCH_NORMS, TorchBatchNorm
 
 PATIENCE = timedelta(hours=2)  # for the others: one may be decoding images that they have
 
@@ -124,8 +124,10 @@ class SynchronisedBatchNorm(TorchBatchNorm):
 
 def synchronise(model: nn.Module) -> nn.Module:
     """The model, its batch normalization by the statistics of all processes' batches together;
-    its state stays loadable into the one that it was."""
+    its state stays loadable into the one that it was. Raises ValueError for other kinds of BN."""
     for module in model.modules():
         if type(module) is TorchBatchNorm:
             module.__class__ = SynchronisedBatchNorm  # the same parameters and buffers
+        elif isinstance(module, BATCH_NORMS):
+            raise ValueError(f"model.sync_statistics: not of {type(module).__name__}")
     return model

@@ -1,6 +1,6 @@
 """Batches of an image folder: random crops for training, the centre crop for evaluation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
 
@@ -141,6 +141,15 @@ class ImageBatches:
     def training_set(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
         """Centre crops of as many training images as the evaluation split has, the first ones."""
         return self._in_order(self.data.train[: len(self.data.test)], size)
+
+    def boxed(
+        self, boxes: Callable[[Tensor], Tensor], size: int = 125
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole evaluation split, in order: of each image the box (see crops) that is given
+        for its width and height, a function from (m, 2) to (m, 4); and labels."""
+        split = self.data.test
+        parts = torch.arange(len(split)).split(size)
+        return self._made(Plan(split, part, boxes(split.sizes[part])) for part in parts)
 
     def _in_order(self, split: ImageSplit, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         parts = torch.arange(len(split)).split(size)

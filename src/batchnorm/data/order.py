@@ -20,7 +20,7 @@ class Order:
 
     def __init__(self, n: int, config: Data, seed: int, device: torch.device) -> None:
         self.n, self.seed, self.device, self.batch_size = n, seed, device, config.batch_size
-        self.fixed, self.shards = config.fixed_batches, config.shards
+        self.fixed, self.shards = config.fixed_batches, min(config.shards, n)
         self.within = config.shuffle_within
         self.per_epoch = n // self.batch_size  # a last, smaller batch is left out
         self._epoch, self._order = -1, torch.empty(0)
