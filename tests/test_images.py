@@ -104,10 +104,10 @@ def test_images_are_decoded_once(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("batchnorm.data.decode._decode_all", None)
     again = decoded(found, 16, True, tmp_path)
     assert torch.equal(made.pixels, again.pixels)
-    assert again.pixels.shape == (36, 16, 3, 16)
-    mean = again.pixels.float().mean((1, 3))
+    assert again.pixels.shape == (36, 3, 16, 16)
+    mean = again.pixels.float().mean((2, 3))
     torch.testing.assert_close(again.means, mean, rtol=1e-4, atol=1e-3)
-    flat = again.pixels.permute(0, 2, 1, 3).flatten(2).float()
+    flat = again.pixels.flatten(2).float()
     torch.testing.assert_close(again.products, flat @ flat.mT / 256, rtol=1e-4, atol=1e-2)
 
 
@@ -154,18 +154,19 @@ def test_the_centre_box_is_a_square_of_its_share_of_the_shorter_side():
     assert (left * 400, top * 200) == pytest.approx((112.5, 12.5))
 
 
-@pytest.mark.parametrize(
-    "box", [(0.0, 0.0, 1.0, 1.0), (0.1, 0.3, 0.5, 0.35), (0.55, 0.0, 0.2, 0.3)]
-)
-def test_two_products_resample_as_pil_does(box, tmp_path):
-    """Shrunk and enlarged, at the border and within."""
+BOXES = [(0.0, 0.0, 1.0, 1.0), (0.1, 0.3, 0.5, 0.35), (0.55, 0.0, 0.2, 0.3), (0.8, 0.5, -0.7, 0.5)]
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_batch_is_resampled_as_pil_does(box, tmp_path):
+    """Enlarged, at the border and within, and mirrored."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-    theirs, size = decode(str(tmp_path / "noise.png"), box, 24)
+    theirs, size = decode(str(tmp_path / "noise.png"), box, 80)
     assert size == (64, 64)
-    image = torch.from_numpy(noise).permute(0, 2, 1)[None].contiguous()
-    ours = crops.cut(image, torch.tensor([box]), 24)[0]
-    assert (ours - torch.from_numpy(theirs.copy()).float()).abs().max() <= 1.01
+    image = torch.from_numpy(noise).permute(2, 0, 1)[None]
+    ours = crops.cut(image, torch.tensor([box]), 80)[0]
+    assert (ours - torch.from_numpy(theirs).float()).abs().max() <= 1.01
 
 
 def test_jpegs_that_are_decoded_small_look_the_same(tmp_path):
@@ -302,16 +303,19 @@ def test_any_box_can_be_cut_out_of_what_is_evaluated(loader, pictures):
 
 
 def test_the_mirror_is_half_the_time_and_of_columns(pictures):
-    batches = made(pictures, augment=True, train_images=8)
-    plan = batches._planned_step(0)
-    mirrored, plain = torch.ones(8, dtype=torch.bool), torch.zeros(8, dtype=torch.bool)
-    (pixels,) = batches._crops([plan])
-    plan.mirrored = mirrored
-    flipped = batches._finished(pixels, plan)
-    plan.mirrored = plain
-    assert torch.equal(flipped, batches._finished(pixels, plan).flip(3))
-    drawn = torch.cat([batches._planned_step(step).mirrored for step in range(60)])
-    assert 0.4 < drawn.float().mean() < 0.6
+    for loader in ("memory", "stream"):
+        batches = made(pictures, loader, augment=True)
+        plan = batches._planned_step(0)
+        boxes = crops.random_boxes(plan.split.sizes[plan.chosen], torch.Generator())
+        plan.boxes, which = boxes, torch.arange(8) % 2 == 0
+        (plain,) = batches._crops([plan])
+        plan.boxes = crops.mirror(boxes, which)
+        (half,) = batches._crops([plan])
+        for i in range(8):
+            expected = plain[i].flip(2) if which[i] else plain[i]
+            torch.testing.assert_close(half[i].float(), expected.float(), rtol=0, atol=1e-2)
+    drawn = torch.cat([batches._planned_step(step).boxes[:, 2] for step in range(60)])
+    assert 0.4 < (drawn < 0).float().mean() < 0.6
 
 
 def test_the_stand_in_is_as_long_as_what_it_stands_for(tmp_path):

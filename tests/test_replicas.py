@@ -39,7 +39,9 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
             images, labels = batches(data, run.data, 0, rank, 2).train(0)
             torch.nn.functional.cross_entropy(state.network(images), labels).backward()
             found[kind] = {name: p.grad for name, p in state.model.named_parameters()}
-            found[f"{kind} running"] = dict(state.model.named_buffers())
+            found[f"{kind} running"] = {
+                name: buffer.clone() for name, buffer in state.model.named_buffers()
+            }
             found[f"{kind} loss"] = training.train_step(
                 state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
             )

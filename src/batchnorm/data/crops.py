@@ -1,12 +1,14 @@
-"""Crops as boxes: drawn at random or centred, and cut out of a whole batch by two products.
+"""Crops as boxes: drawn at random or centred, and cut out of a whole batch at once.
 
-A box is left, top, width and height, as fractions of the image's width and height.
+A box is left, top, width and height, as fractions of the image's width and height; one of negative
+width, to the left of its first edge, is mirrored.
 """
 
 import math
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 AREA = (0.08, 1.0)  # of the image, in a training crop, as GoogLeNet's
 ASPECT = (3 / 4, 4 / 3)  # width by height, of that crop
@@ -46,26 +48,23 @@ def centre_boxes(sizes: Tensor, share: float) -> Tensor:
     return torch.cat([(1 - extent) / 2, extent], 1)
 
 
-def resampling(start: Tensor, extent: Tensor, size: int, crop: int) -> Tensor:
-    """The matrices (m, crop, size) that take `size` pixels in a line to `crop` pixels of the part
-    from start (m,) on, over extent (m,), both fractions of the line: bilinear, and antialiased
-    where they shrink it, as PIL resizes."""
-    at = (torch.arange(crop, device=start.device) + 0.5) / crop
-    centres = size * (start[:, None] + extent[:, None] * at)  # (m, crop), in pixels
-    reach = (size * extent / crop).clamp_min(1)[:, None, None]
-    pixels = torch.arange(size, device=start.device) + 0.5
-    weights = (1 - ((pixels - centres[..., None]) / reach).abs()).clamp_min_(0)
-    return weights / weights.sum(2, keepdim=True)
+def mirror(boxes: Tensor, which: Tensor) -> Tensor:
+    """The boxes (m, 4), those of which (m,) mirrored."""
+    left, top, width, height = boxes.unbind(1)
+    mirrored = torch.stack([left + width, top, -width, height], 1)
+    return torch.where(which[:, None], mirrored, boxes)
 
 
 def cut(images: Tensor, boxes: Tensor, crop: int) -> Tensor:
-    """The boxes (m, 4) of images (m, S, 3, S), resampled to (m, crop, 3, crop) float32: for the
-    whole batch two batched matrix products, one along the rows and one along the columns."""
-    m, size = images.shape[:2]
-    left, top, width, height = boxes.to(images.device).unbind(1)
-    rows = resampling(top, height, size, crop)
-    columns = resampling(left, width, size, crop).transpose(1, 2)
-    with torch.autocast(images.device.type, enabled=False):  # 8 bits of mantissa would show
-        cut_rows = torch.bmm(rows, images.view(m, size, 3 * size).float())
-        both = torch.bmm(cut_rows.view(m, crop * 3, size), columns)
-    return both.view(m, crop, 3, crop)
+    """The boxes (m, 4) of uint8 images (m, 3, S, S), resampled to (m, 3, crop, crop) float32.
+
+    Bilinear and without antialiasing, in one call for the whole batch: no box is shrunk by more
+    than S / crop, which should so be near 1.
+    """
+    at = (torch.arange(crop, device=images.device) + 0.5) / crop
+    left, top, width, height = (2 * boxes.to(images.device)).unbind(1)
+    x = left[:, None] - 1 + width[:, None] * at  # (m, crop), from -1 to 1 over the image
+    y = top[:, None] - 1 + height[:, None] * at
+    shape = (len(boxes), crop, crop)
+    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], 3)
+    return functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)

@@ -29,24 +29,26 @@ class Decoded:
     sizes: Tensor  # (n, 2) float32: width and height in the file
     means: Tensor  # (n, 3) float32: of an image's pixels, per channel, 0 to 255
     products: Tensor  # (n, 3, 3) float32: means of the products of two channels
-    pixels: Tensor | None  # (n, S, 3, S) uint8, mapped from a file: row, channel, column
+    pixels: Tensor | None  # (n, 3, S, S) uint8, mapped from a file
 
 
 def decode(path: str, box: tuple[float, ...], size: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """A box of an image as RGB, resampled to size x size (bilinear, antialiased): (row, channel,
-    column) uint8; and width and height of the whole image. Raises OSError or ValueError."""
+    """A box of an image (see crops) as RGB, resampled to size x size, bilinear and antialiased: (3,
+    size, size) uint8; and width and height of the whole image. Raises OSError or ValueError."""
     from PIL import Image  # comes with torchvision
 
     with Image.open(path) as file:
         width, height = file.size
-        left, top, across, down = box
+        start, top, signed, down = box
+        left, across = min(start, start + signed), abs(signed)
         if size < min(across * width, down * height):  # JPEGs decode at a half, a quarter, ...
             file.draft("RGB", (math.ceil(size / across), math.ceil(size / down)))
         scaled = file.convert("RGB")
-    edges = (left, top, min(1.0, left + across), min(1.0, top + down))
+    edges = (max(0.0, left), top, min(1.0, left + across), min(1.0, top + down))
     inside = [edge * side for edge, side in zip(edges, scaled.size * 2, strict=True)]
     pixels = np.asarray(scaled.resize((size, size), Image.Resampling.BILINEAR, box=tuple(inside)))
-    return pixels.transpose(0, 2, 1), (width, height)
+    planes = (pixels if signed > 0 else pixels[:, ::-1]).transpose(2, 0, 1)
+    return np.ascontiguousarray(planes), (width, height)
 
 
 def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
@@ -70,7 +72,7 @@ def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
 
 def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None:
     paths = tree.paths()
-    shape = (len(paths), size, 3, size)
+    shape = (len(paths), 3, size, size)
     part = pixels.with_suffix(".part") if pixels else None  # left by a crash, it is written over
     if part:
         _refuse_small_disk(part, math.prod(shape))
@@ -84,7 +86,7 @@ def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None
         except Exception as error:  # PIL's own kinds are many
             unreadable.append(f"{paths[i]} ({' '.join(str(error).split())})")
             return
-        flat = image.swapaxes(0, 1).reshape(3, -1).astype(np.float32)
+        flat = image.reshape(3, -1).astype(np.float32)
         means[i], products[i] = flat.mean(1), flat @ flat.T / flat.shape[1]
         if part:
             kept[i] = image

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from batchnorm.config import Data
-from batchnorm.data.crops import centre_boxes, cut, random_boxes
+from batchnorm.data.crops import centre_boxes, cut, mirror, random_boxes
 from batchnorm.data.decode import Decoded
 from batchnorm.data.order import Order
 from batchnorm.data.photometric import colour_maps, draw, principal_components
@@ -26,7 +26,7 @@ class ImageSplit:
     sizes: Tensor  # (n, 2) float32: width and height
     means: Tensor  # (n, 3) and products (n, 3, 3): see Decoded
     products: Tensor
-    pixels: Tensor | None  # (k, S, 3, S) uint8, of the whole tree; None: streamed
+    pixels: Tensor | None  # (k, 3, S, S) uint8, of the whole tree; None: streamed
     rows: Tensor  # (n,) int64: where each image is among them
 
     def __len__(self) -> int:
@@ -74,13 +74,12 @@ def split_of(files: Files, known: Decoded) -> ImageSplit:
 
 @dataclass
 class Plan:
-    """A batch before it is made: the chosen images (m,) of a split, a box (m, 4) of each, whether
-    it is mirrored (m,), and the numbers behind its colours (m, 6)."""
+    """A batch before it is made: the chosen images (m,) of a split, a box (m, 4) of each, and the
+    numbers behind its colours (m, 6)."""
 
     split: ImageSplit
     chosen: Tensor
     boxes: Tensor
-    mirrored: Tensor | None = None
     colours: Tensor | None = None
 
 
@@ -166,8 +165,8 @@ class ImageBatches:
         generator = torch.Generator().manual_seed(seed)
         boxes = random_boxes(split.sizes[chosen], generator)
         mirrored = torch.rand(len(chosen), generator=generator) < 0.5
-        colours = draw(len(chosen), generator)
-        return Plan(split, chosen[part], boxes[part], mirrored[part], colours[part])
+        boxes, colours = mirror(boxes, mirrored), draw(len(chosen), generator)
+        return Plan(split, chosen[part], boxes[part], colours[part])
 
     def _centred(self, split: ImageSplit, chosen: Tensor) -> Plan:
         return Plan(split, chosen, centre_boxes(split.sizes[chosen], self.share))
@@ -180,27 +179,22 @@ class ImageBatches:
             yield self._finished(crops.to(self.device), plan), labels
 
     def _crops(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
-        """Of each plan, its boxes of its images: (m, H, 3, W), 0 to 255."""
+        """Of each plan, its boxes of its images: (m, 3, H, W), 0 to 255."""
         for plan in plans:
             images, rows = plan.split.pixels, plan.split.rows[plan.chosen]
             picked = images.index_select(0, rows.to(images.device))
             yield cut(picked.to(self.device), plan.boxes, self.crop)
 
     def _finished(self, crops: Tensor, plan: Plan) -> Tensor:
-        """Crops, mirrored, distorted and normalised: (m, 3, H, W) float32, channels last."""
+        """Crops, distorted and normalised: (m, 3, H, W) float32, channels last."""
         images = crops.float()
-        if plan.mirrored is not None:
-            mirror = plan.mirrored.to(self.device)[:, None, None, None]
-            images = torch.where(mirror, images.flip(3), images)
         if plan.colours is None or not self.distortion:
-            scaled = torch.addcmul(self.offset[:, None], images, self.scale[:, None])
-            return scaled.permute(0, 2, 1, 3).contiguous(memory_format=torch.channels_last)
+            scaled = torch.addcmul(self.offset[:, None, None], images, self.scale[:, None, None])
+            return scaled.contiguous(memory_format=torch.channels_last)
         matrix, offset = colour_maps(
-            plan.colours, self.distortion, images.mean((1, 3)), self.components
+            plan.colours, self.distortion, images.mean((2, 3)), self.components
         )
-        pixels = images.permute(0, 1, 3, 2).flatten(1, 2)  # (m, H * W, 3)
-        colours = (matrix * self.scale[:, None]).transpose(1, 2)
-        shift = (offset * self.scale + self.offset)[:, None, :]
-        with torch.autocast(images.device.type, enabled=False):
-            mapped = torch.baddbmm(shift, pixels, colours)
-        return mapped.unflatten(1, (self.crop, self.crop)).permute(0, 3, 1, 2)
+        shift = (offset * self.scale + self.offset)[:, :, None]
+        with torch.autocast(images.device.type, enabled=False):  # 8 bits of mantissa would show
+            mapped = torch.baddbmm(shift, matrix * self.scale[:, None], images.flatten(2))
+        return mapped.view(images.shape).contiguous(memory_format=torch.channels_last)

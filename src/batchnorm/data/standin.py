@@ -40,7 +40,7 @@ def stand_in_images(
         means, products = flat.mean(1), flat.transpose(1, 2) @ flat / flat.shape[1]
         again = torch.arange(n) % len(drawn)
         facts = (torch.full((n, 2), 32.0), means[again], products[again])
-        pixels = drawn.images.transpose(2, 3).contiguous()
+        pixels = drawn.images.permute(0, 3, 1, 2).contiguous()
         splits.append(ImageSplit(None, drawn.labels[again], *facts, pixels, again))
     return ImageSet(*splits, 10, "stand-in", image_size, crop_size)
 

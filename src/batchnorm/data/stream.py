@@ -14,7 +14,7 @@ from batchnorm.data.images import ImageBatches, ImageSet, Plan
 
 
 class Crops(Dataset):
-    """Crops of image files, (H, 3, W) uint8; the key is a file and a box."""
+    """Crops of image files, (3, H, W) uint8; the key is a file and a box."""
 
     def __init__(self, crop: int) -> None:
         self.crop = crop
@@ -22,7 +22,7 @@ class Crops(Dataset):
     def __getitem__(self, key: tuple[bytes, tuple[float, ...]]) -> Tensor:
         path, box = key
         pixels, _ = decode(path.decode(), box, self.crop)
-        return torch.from_numpy(pixels.copy())
+        return torch.from_numpy(pixels)
 
 
 class StreamedBatches(ImageBatches):
@@ -52,7 +52,7 @@ class StreamedBatches(ImageBatches):
         return next(self._ahead)
 
     def _crops(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
-        """Of each plan, its boxes of its images: (m, H, 3, W) uint8."""
+        """Of each plan, its boxes of its images: (m, 3, H, W) uint8."""
         keys = (
             list(zip(plan.split.files.paths[plan.chosen], plan.boxes.tolist(), strict=True))
             for plan in plans
