@@ -37,6 +37,7 @@ lint: setup  ## style, and whether the README and results/ say what the records 
 bench: setup  ## images per second against the usual recipe, and what the loop costs
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_mnist.py
+	$(BIN)/python scripts/bench_images.py
 
 reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights, trained here
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \

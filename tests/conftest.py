@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,3 +75,23 @@ def browser() -> Iterator:
         launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield launched
         launched.close()
+
+
+def image_folder(folder: Path, classes: tuple[str, ...] = ("cat", "dog", "owl")) -> None:
+    """An ImageFolder tree of smooth images of many sizes, 8 of each class to train and 4 to
+    validate; one in a folder of its own, and a file that is no image."""
+    from PIL import Image
+
+    draw = np.random.default_rng(5)
+    for part, count in (("train", 8), ("val", 4)):
+        for label, name in enumerate(classes):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                width, height = (int(side) for side in draw.integers(40, 90, 2))
+                coarse = draw.integers(0, 256, (2 + label, 3, 3), dtype=np.uint8)
+                smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+                smooth.save(folder / part / name / f"{i}.jpg", quality=95)
+            (folder / part / name / "notes.txt").write_text("no image")
+    inner = folder / "train" / classes[0] / "inner"
+    inner.mkdir()
+    (folder / "train" / classes[0] / "7.jpg").rename(inner / "7.JPG")

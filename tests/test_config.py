@@ -156,7 +156,15 @@ REFUSED = {
     "optim.final_lr=2": ["optim.final_lr=2", "at most 1"],
     "evaluations=0": ["evaluations=0", "from 1"],
     "precision=float16": ["precision=float16", "bfloat16"],
-    "data.name=cifar11": ["data.name=cifar11", "cifar10"],
+    "data.name=cifar11": ["data.name=cifar11", "cifar10", "image_folder"],
+    "data.shards=-1": ["data.shards=-1", "from 0"],
+    "data.shuffle_within=false": ["data.shuffle_within=False", "true without data.shards"],
+    "data.distortion=2": ["data.distortion=2", "from 0 to 1"],
+    "data.distortion=0.5": ["data.distortion=0.5", "data.name=cifar10"],
+    "data.crop_size=24": ["data.crop_size=24", "data.name=cifar10"],
+    "model.sync_statistics=true": ["model.sync_statistics=True", "model.norm=none"],
+    "loader=magic": ["loader=magic", "auto, memory, stream"],
+    "workers=-1": ["workers=-1", "from 0"],
     "data.holdout=-1": ["data.holdout=-1", "from 0"],
     "data.holdout=50000": ["data.holdout=50000", "below 50000"],
     "data.holdout=49900": ["data.train_images=512", "at most 100"],
@@ -204,14 +212,44 @@ def test_what_a_network_has_no_place_for_is_refused():
             planned(f"model={model}", "model.lrn=true")
 
 
+FOLDERS = {
+    "data.folder=''": ["data.folder=", "data_root"],
+    "data.crop_size=4": ["data.crop_size=4", "from 8"],
+    "data.image_size=100": ["data.image_size=100", "at least data.crop_size=128"],
+    "data.binary=true": ["data.binary=True", "image_folder"],
+    "data.augment=false": ["data.distortion=0.5", "data.augment=false"],
+}
+
+
+@pytest.mark.parametrize("override", FOLDERS)
+def test_what_an_image_folder_cannot_be_is_refused(override):
+    with pytest.raises(ConfigError) as refused:
+        planned("data=imagenette", "data.distortion=0.5", override)
+    assert "\n" not in str(refused.value)
+    for part in FOLDERS[override]:
+        assert part in str(refused.value)
+
+
+def test_both_image_folders_can_be_planned():
+    for name, images in (("imagenette", 9469), ("imagenet", 1_281_167)):
+        made = plan([EXPERIMENT, f"data={name}", "stand_in=always", "output=/x"]).runs[0]
+        assert (made.data.name, made.data.train_images) == ("image_folder", images)
+
+
 def test_a_key_that_has_come_since_is_at_what_was_done_before():
     now = planned("arm=bn_x5", "seed=0").runs[0].config()
     old = {**now, "data": dict(now["data"]), "model": dict(now["model"]), "optim": now["optim"]}
-    since = {"data": ("fixed_batches", "random_labels"), "model": ("norm_after", "lrn")}
+    since = {
+        "data": ("fixed_batches", "random_labels"),
+        "model": ("norm_after", "lrn", "sync_statistics"),
+    }
     old["optim"] = {k: v for k, v in now["optim"].items() if k != "epochs_multiplier"}
     for group, keys in since.items():
         for key in keys:
             assert old[group].pop(key) is False
+    images = {"shards": 0, "shuffle_within": True, "folder": "", "image_size": 0, "crop_size": 0}
+    for key, before in {**images, "distortion": 0.0}.items():
+        assert old["data"].pop(key) == before
     assert config.completed(old) == now
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import textwrap
+from contextlib import nullcontext
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -10,9 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from batchnorm import replicas
 from batchnorm.config import CONFIGS, ConfigError, options, parse
 from batchnorm.data import DataError
-from batchnorm.experiment import Plan, at_once, plan, train_missing
+from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_missing
 from batchnorm.progress import Place, Watch
 from batchnorm.record import RecordError
 from batchnorm.tracking import leave
@@ -41,6 +43,9 @@ where and how
     stand_in    auto, always, never: generated data in the place of real data
     device      auto, cpu, cuda          threads     torch's, per run
     output      where records go         wandb       auto, online, offline, disabled
+  and for image folders, data=imagenette or data=imagenet
+    cache       decoded images           loader      auto, memory (where they fit), stream
+    workers     processes that decode, when streaming; null: as many as cores
 what a run is   (changes make it a run of your own, kept apart)
     data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job
 
@@ -60,6 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
     flags = [one for one in arguments if one.startswith("-")]
     overrides = [one for one in arguments if not one.startswith("-")]
     sweeping = flags in (["-m"], ["--multirun"])
+    if replicas.count() > 1:
+        if sweeping:
+            print("error: -m: not under torchrun, which trains one run at a time", file=sys.stderr)
+            return 2
+        if not replicas.first():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if flags and not sweeping:
         sys.argv = [sys.argv[0], *arguments]
         job()  # Hydra's own flags, such as --cfg job
@@ -67,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
         beside = workers(overrides) if sweeping else 1
+        for one in plans:
+            prepare(one)
     except (ConfigError, DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -84,7 +97,9 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: i
     announce(plans, places)
     failures: list[str] = []
     try:
-        with Watch(places, beside * max(map(at_once, plans))):
+        with (
+            Watch(places, beside * max(map(at_once, plans))) if replicas.first() else nullcontext()
+        ):
             if sweeping:
                 keys = {one.split("=")[0] for one in overrides}
                 decided = [f"{key}={cfg[key]}" for key in ("scale", "stand_in") if key not in keys]
@@ -92,7 +107,13 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: i
                 job()
             else:
                 failures = train_missing(plans[0])
+    except Failed as error:
+        lines = [f"process {replicas.rank()}: {one}" for one in error.args[0]]
+        print("\n".join([*lines, "all processes stop"]), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
+        if not replicas.first():
+            return 130
         done = sum(place.record.exists() for place in places)
         print(
             f"\nstopped: {done} of {len(places)} runs are done, and the others have checkpoints;"

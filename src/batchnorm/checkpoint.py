@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from batchnorm import replicas
 from batchnorm.record import code_version, differences, write_atomically
 
 
@@ -17,6 +18,7 @@ class State:
     """All that a run carries from one step to the next."""
 
     model: nn.Module
+    network: nn.Module  # the model, as it trains: wrapped, where there are several processes
     optimizer: torch.optim.Optimizer
     metrics: dict[str, list]  # the curves so far
     loss: Tensor  # sums over the steps since the last evaluation
@@ -53,10 +55,11 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
     Gone on with by other code than it was made by, a run counts as made by uncommitted code.
     """
     state = fresh()
-    if not path.exists():
+    saved = replicas.of_first(lambda: path.read_bytes() if path.exists() else None)
+    if saved is None:
         return state
     try:
-        content = torch.load(path, map_location=state.loss.device, weights_only=True)
+        content = torch.load(io.BytesIO(saved), map_location=state.loss.device, weights_only=True)
         changed = differences(content["config"], config)
         if changed:
             raise ValueError(f"is of another configuration: {'; '.join(changed)}")

@@ -36,6 +36,13 @@ class Data:
     batch_size: int = MISSING
     fixed_batches: bool = False  # the same images share a batch in every epoch; its order is new
     random_labels: bool = False  # of the training images: drawn once, whatever they show
+    shards: int = 0  # > 0: cut once into so many, which come in a new order each epoch
+    shuffle_within: bool = True  # the images of a shard anew each epoch (section 4.2.1)
+    # image folders alone
+    folder: str = ""  # under data_root: has train/ and val/, which have a folder for each class
+    image_size: int = 0  # pixels: images are kept as squares of this side; see data.folder
+    crop_size: int = 0  # pixels: the side of what the network sees
+    distortion: float = 0.0  # of colours, 0 to 1 (Howard's strength); see data.photometric
 
 
 @dataclass
@@ -45,6 +52,7 @@ class Model:
     name: str = MISSING
     norm: str = "none"
     norm_after: bool = False  # of the nonlinearity, which it precedes in the paper
+    sync_statistics: bool = False  # BN over the batches of all processes; false: each by its own
     lrn: bool = False  # Local Response Normalization after the first two poolings
     activation: str = "relu"
     dropout: float = 0.0  # the probability of dropping a unit
@@ -97,6 +105,9 @@ class Config(What):
     device: str = "auto"
     threads: int | None = None  # torch's, per run; null: all cores, shared between runs
     data_root: str = MISSING
+    cache: str = "outputs/cache"  # image folders, decoded once: a folder on a fast disk
+    loader: str = "auto"  # memory, stream; auto: memory where the decoded images fit
+    workers: int | None = None  # processes that decode while streaming; null: as many as cores
     stand_in: str = "auto"  # always, never; auto: only where the data are not to be had
     output: str = "outputs"
     wandb: str = "auto"  # online, offline, disabled; auto: online when logged in
@@ -130,7 +141,9 @@ class Run:
 ConfigStore.instance().store("schema", Config)
 
 WHAT = tuple(one.name for one in fields(What))
-WHERE = ("device", "threads", "data_root", "stand_in", "output", "wandb")
+WHERE = (
+    "device", "threads", "data_root", "cache", "loader", "workers", "stand_in", "output", "wandb"
+)  # fmt: skip
 WHICH = ("experiment", "arm", "seed", "scale")
 
 
@@ -239,6 +252,8 @@ CHECKS: list[Check] = [
     ("data.test_images", lambda v: v >= 1, "a whole number from 1"),
     ("data.holdout", lambda v: v >= 0, "a whole number from 0"),
     ("data.batch_size", lambda v: v >= 1, "a whole number from 1"),
+    ("data.shards", lambda v: v >= 0, "a whole number from 0"),
+    ("data.distortion", lambda v: 0 <= v <= 1, "from 0 to 1"),
     ("model.dropout", lambda v: 0 <= v < 1, "from 0 to below 1"),
     ("model.init_scale", lambda v: 0 < v < float("inf"), "above 0"),
     ("model.width", lambda v: v >= 1, "a whole number from 1"),
@@ -287,13 +302,37 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         refuse("model.depth", "12 with model.name=small_inception, whose table is fixed")
     if run.model.name != "convnet" and run.model.lrn:
         refuse("model.lrn", f"false with model.name={run.model.name}")
+    if run.model.sync_statistics and run.model.norm != "batch":
+        refuse("model.sync_statistics", f"false with model.norm={run.model.norm}")
     if run.data.batch_size < 2 and run.model.norm != "none":
         refuse(
             "data.batch_size",
             f"2 or more with model.norm={run.model.norm}: a batch of one has no variance",
         )
+    if not run.data.shuffle_within and not run.data.shards:
+        refuse("data.shuffle_within", "true without data.shards")
+    _refuse_images(run.data, refuse)
     if run.data.batch_size > run.data.train_images:
         refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
+
+
+def _refuse_images(config: Data, refuse: Callable[[str, str], None]) -> None:
+    """What an image folder needs, and nothing else can use."""
+    if config.name != "image_folder":
+        for key, unused in (("folder", ""), ("image_size", 0), ("crop_size", 0), ("distortion", 0)):
+            if getattr(config, key) != unused:
+                refuse(f"data.{key}", f"{unused!r} with data.name={config.name}")
+        return
+    if not config.folder:
+        refuse("data.folder", "the name of a folder under data_root")
+    if config.crop_size < 8:
+        refuse("data.crop_size", "a whole number from 8")
+    if config.image_size < config.crop_size:
+        refuse("data.image_size", f"at least data.crop_size={config.crop_size}")
+    if config.binary:
+        refuse("data.binary", "false with data.name=image_folder")
+    if config.distortion and not config.augment:
+        refuse("data.distortion", "0 with data.augment=false")
 
 
 def completed(old: dict[str, Any]) -> dict[str, Any]:

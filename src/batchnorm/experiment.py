@@ -12,9 +12,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from batchnorm import config, data, record
+from batchnorm import config, data, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
+from batchnorm.data import Where
 from batchnorm.layers import NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
 from batchnorm.probes import PROBES, in_numbers
@@ -25,7 +26,7 @@ from batchnorm.train import Row, resolve_device, resolve_precision, train
 
 CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
-    "data.name": data.LOADERS,
+    "data.name": data.NAMES,
     "model.name": MODELS,
     "model.norm": NORMS,
     "model.activation": ACTIVATIONS,
@@ -34,7 +35,15 @@ CHOICES = {
 }
 ACCURACIES = ("test/accuracy", "validation/accuracy")
 MIRROR_SHARE = 0.02  # of a run's time: the longest wait for W&B; what is left goes on meanwhile
-SETTINGS = {"wandb": MODES, "stand_in": ("auto", "always", "never")}
+SETTINGS = {
+    "wandb": MODES,
+    "stand_in": ("auto", "always", "never"),
+    "loader": ("auto", "memory", "stream"),
+}
+
+
+class Failed(Exception):
+    """Runs that failed, a line for each, in one of several processes."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ def plan(overrides: list[str]) -> Plan:
     runs = config.expand(cfg, overrides)
     for run in runs:
         config.validate(run, CHOICES)
+        refuse_parts(run)
         data.refuse_sizes(run.data, Path(cfg.data_root))
     stand_in = cfg.stand_in == "always"
     root = Path(cfg.output) / "stand-in" if stand_in else Path(cfg.output)
@@ -72,6 +82,18 @@ def plan(overrides: list[str]) -> Plan:
         made = Plan(cfg, runs, root / "scratch" / folder_name(name), name)
     refuse_stale(made)
     return made
+
+
+def refuse_parts(run: Run) -> None:
+    """Raises ConfigError where the processes cannot have equal parts of a batch."""
+    size, parts = run.data.batch_size, replicas.count()
+    if size % parts:
+        raise ConfigError(f"data.batch_size={size}: must be a multiple of the {parts} processes")
+    if run.model.norm != "none" and not run.model.sync_statistics and size // parts < 2:
+        raise ConfigError(
+            f"data.batch_size={size}: must be 2 or more for each of the {parts} processes,"
+            " or model.sync_statistics=true"
+        )
 
 
 def folder_name(changed: str) -> str:
@@ -95,12 +117,15 @@ def settle(overrides: list[str]) -> DictConfig:
         config.one_of(key, cfg[key], allowed)
     if cfg.threads is not None and cfg.threads < 1:
         raise ConfigError(f"threads={cfg.threads}: must be a whole number from 1, or null")
-    config.one_of("data.name", cfg.data.name, data.LOADERS)
+    if cfg.workers is not None and cfg.workers < 0:
+        raise ConfigError(f"workers={cfg.workers}: must be a whole number from 0, or null")
+    config.one_of("data.name", cfg.data.name, data.NAMES)
     device = resolve_device(cfg.device)
     if cfg.scale == "auto":
         cfg.scale = "quick" if device.type == "cpu" and "quick" in cfg.scales else "full"
     if cfg.stand_in == "auto":
-        cfg.stand_in = "never" if available(cfg.data.name, cfg.data_root) else "always"
+        there = available(cfg.data.name, cfg.data_root, cfg.data.folder)
+        cfg.stand_in = "never" if there else "always"
     return cfg
 
 
@@ -111,9 +136,9 @@ def composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 @lru_cache
-def available(name: str, root: str) -> bool:
+def available(name: str, root: str, folder: str) -> bool:
     """data.available, looked up once."""
-    return data.available(name, Path(root))
+    return data.available(name, Path(root), folder)
 
 
 def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[Run]:
@@ -150,20 +175,47 @@ def as_it_will_be(run: Run, device: str) -> dict[str, Any]:
 
 def at_once(made: Plan) -> int:
     """How many of a plan's runs train at a time in one process: the size of its largest stack."""
-    return max(map(len, stacks(made.runs, resolve_device(made.cfg.device))))
+    return max(map(len, grouped(made.runs, resolve_device(made.cfg.device))))
+
+
+def grouped(runs: list[Run], device: torch.device) -> list[list[Run]]:
+    """The runs that train at once: as one stack, where this process is the only one."""
+    return stacks(runs, device) if replicas.count() == 1 else [[run] for run in runs]
+
+
+def where(cfg: DictConfig) -> Where:
+    """Where images are, and how they are to be had."""
+    return Where(Path(cfg.data_root), Path(cfg.cache), cfg.loader, cfg.workers)
+
+
+def prepare(made: Plan) -> None:
+    """Decode the image folders of the runs that are still to train, if that is not done. Raises
+    DataError for images that cannot be read."""
+    for run in made.runs:
+        if not made.place(run).record.exists():
+            data.prepare(run.data, where(made.cfg))
 
 
 def train_missing(made: Plan) -> list[str]:
-    """Train the runs of a plan that have no record yet. A run that fails does not stop the others;
-    returns what failed, one line each."""
-    missing = [run for run in made.runs if not made.place(run).record.exists()]
-    if not missing:
-        return []
+    """Train the runs of a plan that have no record yet. A run that fails does not stop the others,
+    unless there are several processes; returns what failed, one line each."""
+    with replicas.joined():
+        missing = replicas.of_first(
+            lambda: [run for run in made.runs if not made.place(run).record.exists()]
+        )
+        failures = train_runs(made, missing) if missing else []
+        if failures and replicas.count() > 1:  # the others may wait for this one for ever
+            raise Failed(failures)
+    return failures
+
+
+def train_runs(made: Plan, missing: list[Run]) -> list[str]:
+    """Train these runs of a plan, in this process; as train_missing."""
     if made.cfg.threads is not None:
         torch.set_num_threads(made.cfg.threads)
     device, mode = resolve_device(made.cfg.device), resolve_mode(made.cfg.wandb)
     failures = []
-    for runs in stacks(missing, device):
+    for runs in grouped(missing, device):
         try:
             train_group(made, runs, device, mode)
         except data.DataError:
@@ -173,13 +225,15 @@ def train_missing(made: Plan) -> list[str]:
             unfinished = [run for run in runs if not made.place(run).record.exists()]
             why = f"{type(error).__name__}: {error}"
             failures += [f"{made.place(run).name}: {why}" for run in unfinished]
+            if replicas.count() > 1:
+                break
     return failures
 
 
 def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) -> None:
     """Train runs, several as one stack, and write the record of each as it ends."""
     members = [member(made, run, mode) for run in runs]
-    images = data.load(runs[0].data, Path(made.cfg.data_root), device)
+    images = data.load(runs[0].data, where(made.cfg), device)
     try:
         if len(members) > 1:
             train_together(members, images, device)
@@ -194,8 +248,10 @@ def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) ->
 
 def member(made: Plan, run: Run, mode: str) -> Member:
     """A run that tells its progress to its files and its rows to W&B, and leaves its record; its
-    checkpoint goes when the record is there."""
+    checkpoint goes when the record is there. In the first process, if there are several."""
     place = made.place(run)
+    if not replicas.first():
+        return Member(run, place.checkpoint)
     folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
     mirror = Mirror(run.experiment, run.name, run.config(), folder, mode)
 

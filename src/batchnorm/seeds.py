@@ -6,7 +6,10 @@ from a checkpoint draws what it would have drawn, with no generator state to kee
 
 from numpy.random import SeedSequence
 
-STREAMS = {"weights": 0, "order": 1, "augment": 2, "dropout": 3, "population": 4, "labels": 5}
+STREAMS = {
+    "weights": 0, "order": 1, "augment": 2, "dropout": 3, "population": 4, "labels": 5,
+    "shards": 6,
+}  # fmt: skip
 
 
 def stream(seed: int, name: str, index: int = 0) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from batchnorm import checkpoint, models, optim, record
+from batchnorm import checkpoint, models, optim, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
-from batchnorm.data import Batches, DataSet
+from batchnorm.data import Batches, DataSet, ImageSet
+from batchnorm.data import batches as batches_of
 from batchnorm.evaluate import FINAL_POPULATION_BATCHES, POPULATION_BATCHES, evaluate
 from batchnorm.probes import watch
 from batchnorm.seeds import stream
@@ -25,7 +26,7 @@ Row = dict[str, Any]  # one evaluation: step, and metrics named split/quantity
 
 def train(
     run: Run,
-    data: DataSet,
+    data: DataSet | ImageSet,
     device: torch.device,
     saved: Path,
     on_row: Callable[[Row], None] = lambda row: None,
@@ -38,11 +39,13 @@ def train(
     on the same number of threads.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
     """
-    batches = Batches(data, run.data, run.seed)
+    batches = batches_of(data, run.data, run.seed, replicas.rank(), replicas.count())
     precision = resolve_precision(run.precision, device)
     steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
     what = {**run.config(), "precision": precision}
+    if replicas.count() > 1:
+        what["replicas"] = replicas.count()  # not to be gone on with by fewer or more
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
     recent: list[Tensor] = []  # losses not yet looked at
@@ -51,8 +54,10 @@ def train(
     while state.step < steps and diverged_at is None:
         recent.append(train_step(state, run, batches, steps, precision))
         evaluating = state.step in evaluations
-        saving = evaluating or time.perf_counter() - saved_at > SAVE_EVERY
-        if saving or len(recent) == CHECK_EVERY:
+        looking = evaluating or len(recent) == CHECK_EVERY
+        due = time.perf_counter() - saved_at > SAVE_EVERY
+        saving = evaluating or (due and (looking or replicas.count() == 1))  # clocks differ
+        if saving or looking:
             diverged_at = first_not_finite(recent, state.step)
             recent = []
         if evaluating and diverged_at is None and not weights_finite(state.model):
@@ -62,7 +67,7 @@ def train(
             state.seconds = row["seconds"] = time.perf_counter() - began
             append(state, row)
             on_row(row)
-        if saving and diverged_at is None:
+        if saving and diverged_at is None and replicas.first():
             state.seconds = time.perf_counter() - began
             checkpoint.save(saved, what, state)
             saved_at = time.perf_counter()
@@ -71,32 +76,33 @@ def train(
     return finish(run, state, batches, steps, precision, diverged_at, seconds)
 
 
-def start(run: Run, data: DataSet, device: torch.device) -> State:
+def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
     """The state of a run before its first step."""
-    shape = tuple(data.train.images.shape[1:])
-    model = models.build(run.model, shape, data.classes, run.seed)
+    model = models.build(run.model, data.shape, data.classes, run.seed)
     model = model.to(device, memory_format=torch.channels_last).train()
-    nothing = torch.zeros((), device=device)
-    return State(model, optim.sgd(model, run.optim), {}, nothing, nothing.clone())
+    if run.model.sync_statistics and replicas.count() > 1:
+        model = replicas.synchronise(model)
+    network, nothing = replicas.parallel(model), torch.zeros((), device=device)
+    return State(model, network, optim.sgd(model, run.optim), {}, nothing, nothing.clone())
 
 
 def train_step(state: State, run: Run, batches: Batches, steps: int, precision: str) -> Tensor:
-    """One step of SGD. Returns the loss, still on the device."""
+    """One step of SGD. Returns the loss, over all processes, still on the device."""
     for group in state.optimizer.param_groups:
         group["lr"] = optim.rate(run.optim, state.step, steps)
     images, labels = batches.train(state.step)
     if run.model.dropout > 0:
-        torch.manual_seed(stream(run.seed, "dropout", state.step))
+        torch.manual_seed(stream(run.seed, "dropout", state.step) + replicas.rank())
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        logits = state.model(images)
+        logits = state.network(images)
     loss = nn.functional.cross_entropy(logits.float(), labels)
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
-    loss = loss.detach()
-    state.loss += loss * len(labels)
-    state.correct += (logits.detach().argmax(1) == labels).sum()
-    state.seen += len(labels)
+    loss = replicas.total(loss.detach()) / replicas.count()
+    state.loss += loss * run.data.batch_size
+    state.correct += replicas.total((logits.detach().argmax(1) == labels).sum())
+    state.seen += run.data.batch_size
     state.step += 1
     return loss
 
@@ -170,8 +176,19 @@ def finish(
     }
     device = state.loss.device
     where = environment(state.code, device, precision, batches.data.checksum)
-    where["stacked"] = stacked
+    where |= {
+        "stacked": stacked,
+        "loader": batches.loader,
+        "replicas": replicas.count(),
+        "statistics_batch": statistics_batch(run),  # images
+    }
     return record.make(run.config(), where, summary, state.metrics)
+
+
+def statistics_batch(run: Run) -> int:
+    """How many images the batch statistics of BN are taken over in training."""
+    parts = 1 if run.model.sync_statistics else replicas.count()
+    return run.data.batch_size // parts
 
 
 def environment(
@@ -199,7 +216,10 @@ def _processor() -> str:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`: the GPU if there is one, else the CPU. Raises ConfigError."""
+    """`auto`: the GPU if there is one, else the CPU; of several processes on a machine, each takes
+    a GPU of its own. Raises ConfigError."""
+    if name in ("auto", "cuda") and replicas.count() > 1 and torch.cuda.is_available():
+        name = f"cuda:{replicas.local_rank()}"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

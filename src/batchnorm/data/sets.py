@@ -1,12 +1,13 @@
 """Whole data sets as tensors, and batches of them made by tensor operations."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from batchnorm.config import Data
+from batchnorm.data.order import Order
 from batchnorm.seeds import stream
 
 SHIFT = 4  # pixels: the largest shift in each direction when augmenting
@@ -46,58 +47,52 @@ class DataSet:
     classes: int
     checksum: str  # of what was read
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image as a network sees it: height, width, channels."""
+        return tuple(self.train.images.shape[1:])
+
 
 class Batches:
-    """Batches of one data set: shuffled, augmented and scaled by tensor operations.
+    """Batches of one data set: shuffled (see Order), augmented and scaled by tensor operations.
 
     Every batch is a function of seed and step alone, so that arms at one seed see the same
     images, and a run that goes on from a checkpoint sees what it would have seen. Pixels are
     shifted and scaled by the mean and deviation of the training pixels, per channel; or, with
-    `binary`, the 0 and 1 that they already are. With `fixed_batches`, the batches of the first
-    epoch come again in another order; images left out of it never come.
+    `binary`, the 0 and 1 that they already are. Of several replicas, each gets its equal part of
+    what one alone would get.
     """
 
-    def __init__(self, data: DataSet, config: Data, seed: int) -> None:
+    loader = "memory"
+
+    def __init__(
+        self, data: DataSet, config: Data, seed: int, rank: int = 0, replicas: int = 1
+    ) -> None:
         self.data, self.seed, self.batch_size = data, seed, config.batch_size
         self.augment, self.binary = config.augment, config.binary
-        self.fixed = config.fixed_batches
-        self.per_epoch = len(data.train) // self.batch_size  # a last, smaller batch is left out
+        self.part = part_of(self.batch_size, rank, replicas)
         images = data.train.images
         self.device = images.device
+        self.order = Order(len(data.train), config, seed, self.device)
+        self.per_epoch = self.order.per_epoch
         if not self.binary:
             mean, std = statistics(images)
             self.scale, self.offset = 1 / std, -mean / std  # (C,)
         if self.augment:
             self.padded = torch.nn.functional.pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
-        self._epoch, self._order = -1, torch.empty(0)
 
     def train(self, step: int) -> tuple[Tensor, Tensor]:
         """The training batch of one step: images (m, C, H, W) float32, channels last; labels."""
-        return self._batch(self.chosen(step), stream(self.seed, "augment", step))
+        seed = stream(self.seed, "augment", step)
+        return self._batch(self.chosen(step), seed, self.part)
 
     def chosen(self, step: int) -> Tensor:
-        """Which training images are in the batch of one step."""
-        epoch, position = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._ordered(epoch).to(self.device)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
-
-    def _ordered(self, epoch: int) -> Tensor:
-        """The images of an epoch, in the order in which they are seen."""
-        if not self.fixed or epoch == 0:
-            return self._permutation(len(self.data.train), epoch)
-        batches = self._ordered(0)[: self.per_epoch * self.batch_size].view(self.per_epoch, -1)
-        return batches[self._permutation(self.per_epoch, epoch)].flatten()
-
-    def _permutation(self, n: int, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(stream(self.seed, "order", epoch))
-        return torch.randperm(n, generator=generator)
+        """Which training images are in the batch of one step, over all replicas."""
+        return self.order.chosen(step)
 
     def population(self, count: int) -> Iterator[Tensor]:
         """Training batches for the population statistics (Algorithm 2): the same at every call."""
-        generator = torch.Generator().manual_seed(stream(self.seed, "population", 0))
-        order = torch.randint(len(self.data.train), (count, self.batch_size), generator=generator)
-        for i, chosen in enumerate(order.to(self.device)):
+        for i, chosen in enumerate(self.order.population(count)):
             yield self._batch(chosen, stream(self.seed, "population", 1 + i))[0]
 
     def test(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
@@ -112,19 +107,20 @@ class Batches:
         for i in range(0, len(split), size):
             yield self._normalize(split.images[i : i + size]), split.labels[i : i + size]
 
-    def _batch(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, chosen: Tensor, seed: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
         if not self.augment:
-            return self.picked(chosen)
-        images = self._shifted_and_mirrored(chosen, seed)
-        return self._normalize(images), self.data.train.labels[chosen]
+            return self.picked(chosen[part])
+        images = self._shifted_and_mirrored(chosen, seed, part)
+        return self._normalize(images), self.data.train.labels[chosen[part]]
 
     def picked(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """The chosen training images, not augmented: (m, C, H, W) float32, and their labels."""
         images = self.data.train.images.index_select(0, chosen)
         return self._normalize(images), self.data.train.labels[chosen]
 
-    def _shifted_and_mirrored(self, chosen: Tensor, seed: int) -> Tensor:
-        """The chosen images, each moved by up to SHIFT pixels (zeros move in), half mirrored."""
+    def _shifted_and_mirrored(self, chosen: Tensor, seed: int, part: slice) -> Tensor:
+        """A part of the chosen images, each moved by up to SHIFT pixels (zeros move in), half
+        mirrored."""
         generator = torch.Generator().manual_seed(seed)
         places, device = 2 * SHIFT + 1, chosen.device
         down, right = torch.randint(places, (2, len(chosen)), generator=generator).to(device)
@@ -135,8 +131,8 @@ class Batches:
             (n, places, places, height - 2 * SHIFT, width - 2 * SHIFT, channels),
             (image, row, channels, row, channels, 1),
         )
-        images = crops[chosen, down, right]  # (m, H, W, C)
-        return torch.where(mirror[:, None, None, None], images.flip(2), images)
+        images = crops[chosen[part], down[part], right[part]]  # (m, H, W, C)
+        return torch.where(mirror[part, None, None, None], images.flip(2), images)
 
     def _normalize(self, images: Tensor) -> Tensor:
         if self.binary:
@@ -147,16 +143,23 @@ class Batches:
         return flat.view(images.shape).permute(0, 3, 1, 2)
 
 
+def part_of(batch_size: int, rank: int, replicas: int) -> slice:
+    """Where in a batch the equal part of one of several replicas is."""
+    each = batch_size // replicas
+    return slice(rank * each, (rank + 1) * each)
+
+
 def binary(split: Split) -> Split:
     """Pixels as 1 in the upper half of their range and 0 in the lower."""
     return Split((split.images > 127).to(torch.uint8), split.labels)
 
 
 def randomly_labelled(split: Split, classes: int) -> Split:
-    """The images with labels drawn from all classes alike, the same at every call."""
+    """The images with labels drawn from all classes alike, the same at every call. Any kind of
+    split will do."""
     generator = torch.Generator().manual_seed(stream(0, "labels"))
     labels = torch.randint(classes, (len(split),), generator=generator)
-    return Split(split.images, labels)
+    return replace(split, labels=labels)
 
 
 def statistics(images: Tensor) -> tuple[Tensor, Tensor]:

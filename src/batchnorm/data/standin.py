@@ -1,8 +1,11 @@
 """STAND-IN DATA: a generated set in the shape of a real one that is neither there nor to be had."""
 
+from functools import lru_cache
+
 import torch
 from torch import Generator, Tensor
 
+from batchnorm.data.images import ImageSet, ImageSplit
 from batchnorm.data.sets import DataSet, Split
 
 SIZES = {"cifar10": (50_000, 10_000, 32, 3), "mnist": (60_000, 10_000, 28, 1)}
@@ -20,6 +23,26 @@ def stand_in(name: str) -> DataSet:
     patterns = _smooth(30, size, channels, 4, generator).view(10, 3, size, size, channels)
     splits = [_draw(patterns, n, generator) for n in (trained, tested)]
     return DataSet(splits[0], splits[1], classes=10, checksum="stand-in")
+
+
+@lru_cache(maxsize=1)
+def stand_in_images(
+    trained: int, tested: int, image_size: int, crop_size: int, distinct: int = 10_000
+) -> ImageSet:
+    """A set in the shape of an image folder: 10 classes; images as stand_in's, 32 pixels wide
+    (crops are resampled all the same), at most `distinct` different ones in a split."""
+    generator = torch.Generator().manual_seed(1502_03167)
+    patterns = _smooth(30, 32, 3, 4, generator).view(10, 3, 32, 32, 3)
+    splits = []
+    for n in (trained, tested):
+        drawn = _draw(patterns, min(n, distinct), generator)
+        flat = drawn.images.flatten(1, 2).float()  # (k, pixels, 3)
+        means, products = flat.mean(1), flat.transpose(1, 2) @ flat / flat.shape[1]
+        again = torch.arange(n) % len(drawn)
+        facts = (torch.full((n, 2), 32.0), means[again], products[again])
+        pixels = drawn.images.permute(0, 3, 1, 2).contiguous()
+        splits.append(ImageSplit(None, drawn.labels[again], *facts, pixels, again))
+    return ImageSet(*splits, 10, "stand-in", image_size, crop_size)
 
 
 def _smooth(n: int, size: int, channels: int, cells: int, generator: Generator) -> Tensor:

@@ -1,0 +1,76 @@
+"""How fast both loaders of image folders are, measured alternating: training batches, cropped,
+distorted and normalised, on the device; no network.
+
+    python scripts/bench_images.py [--data imagenette] [--rounds 5] [--batches 40] [--device auto]
+"""
+
+import argparse
+import sys
+import time
+
+import torch
+
+from batchnorm import data
+from batchnorm.config import ConfigError, Data
+from batchnorm.data import ImageBatches
+from batchnorm.experiment import plan, where
+from batchnorm.train import resolve_device
+from bench import report
+
+WORKERS = 2  # of the streaming loader
+
+
+def asked(name: str, overrides: list[str]) -> tuple[Data, data.Where]:
+    """The data of a run on an image folder, and where they are."""
+    made = plan([f"data={name}", "stand_in=never", "seed=0", "output=/nonexistent", *overrides])
+    return made.runs[0].data, where(made.cfg)
+
+
+def rate(batches: ImageBatches, first: int, count: int) -> float:
+    """Images per second of the training batches from one step on."""
+    began = time.perf_counter()
+    for step in range(first, first + count):
+        images, _ = batches.train(step)
+    if images.device.type == "cuda":
+        torch.cuda.synchronize(images.device)
+    return count * batches.batch_size / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measure both loaders in alternation, and print medians, spreads and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="imagenette", help="a file of configs/data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=40, help="in a round, of each loader")
+    parser.add_argument("--device", default="auto")
+    options, overrides = parser.parse_known_args()
+    device = resolve_device(options.device)
+    try:
+        config, place = asked(options.data, overrides)
+        both = {
+            loader: data.batches(
+                data.load(config, data.Where(place.root, place.cache, loader, WORKERS), device),
+                config,
+                seed=0,
+            )
+            for loader in ("memory", "stream")
+        }
+    except (ConfigError, data.DataError) as error:
+        sys.exit(f"error: {error}")
+    found: dict[str, list[float]] = {loader: [] for loader in both}
+    for batches in both.values():
+        rate(batches, 0, 5)
+    for turn in range(options.rounds):
+        for loader, batches in both.items():
+            # what the workers have decoded ahead, while the other loader ran, is not counted
+            rate(batches, 5 + turn * (options.batches + 4), 4)
+            found[loader].append(rate(batches, 9 + turn * (options.batches + 4), options.batches))
+    print(f"{options.data}, crops of {config.crop_size}, batches of {config.batch_size}, {device}")
+    report("in memory, images/s", found["memory"])
+    report(f"streamed by {WORKERS} workers, images/s", found["stream"])
+    ratios = [a / b for a, b in zip(found["memory"], found["stream"], strict=True)]
+    report("in memory / streamed", ratios)
+
+
+if __name__ == "__main__":
+    main()

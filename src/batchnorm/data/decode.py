@@ -1,0 +1,142 @@
+"""Image files decoded: one by one, or all of a tree once, into files that runs map to memory."""
+
+import io
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from batchnorm.data.sets import DataError
+from batchnorm.data.tree import Tree, listed
+from batchnorm.record import write_atomically
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # a box: left, top, width and height as fractions of the image's
+SAY_EVERY = 0.1  # of the work, between lines that say how far it is
+
+
+@dataclass
+class Decoded:
+    """What is known of every image of a tree, train before val, each squashed to S x S pixels."""
+
+    sizes: Tensor  # (n, 2) float32: width and height in the file
+    means: Tensor  # (n, 3) float32: of an image's pixels, per channel, 0 to 255
+    products: Tensor  # (n, 3, 3) float32: means of the products of two channels
+    pixels: Tensor | None  # (n, 3, S, S) uint8, mapped from a file
+
+
+def decode(path: str, box: tuple[float, ...], size: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """A box of an image (see crops) as RGB, resampled to size x size, bilinear and antialiased: (3,
+    size, size) uint8; and width and height of the whole image. Raises OSError or ValueError."""
+    from PIL import Image  # comes with torchvision
+
+    with Image.open(path) as file:
+        width, height = file.size
+        start, top, signed, down = box
+        left, across = min(start, start + signed), abs(signed)
+        if size < min(across * width, down * height):  # JPEGs decode at a half, a quarter, ...
+            file.draft("RGB", (math.ceil(size / across), math.ceil(size / down)))
+        scaled = file.convert("RGB")
+    edges = (max(0.0, left), top, min(1.0, left + across), min(1.0, top + down))
+    inside = [edge * side for edge, side in zip(edges, scaled.size * 2, strict=True)]
+    pixels = np.asarray(scaled.resize((size, size), Image.Resampling.BILINEAR, box=tuple(inside)))
+    planes = (pixels if signed > 0 else pixels[:, ::-1]).transpose(2, 0, 1)
+    return np.ascontiguousarray(planes), (width, height)
+
+
+def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
+    """All images of a tree, squashed to size x size; decoded once, then mapped from the cache.
+
+    Without keep_pixels, they are decoded all the same, once, to see that they can be, and for
+    sizes and means. Several processes may ask at once. Raises DataError, naming them, for files
+    that are no images, and where the disk is too small.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    name = f"{tree.folder.name}-{tree.stamp[:12]}-{size}"
+    facts, pixels = cache / f"{name}.npz", cache / f"{name}.npy"
+    with FileLock(cache / f".{name}.lock"):
+        if not facts.exists() or (keep_pixels and not pixels.exists()):
+            _decode_all(tree, size, facts, pixels if keep_pixels else None)
+    found = np.load(facts)
+    tensors = [torch.from_numpy(found[key]) for key in ("sizes", "means", "products")]
+    mapped = torch.from_numpy(np.load(pixels, mmap_mode="c")) if keep_pixels else None
+    return Decoded(*tensors, mapped)
+
+
+def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None:
+    paths = tree.paths()
+    shape = (len(paths), 3, size, size)
+    part = pixels.with_suffix(".part") if pixels else None  # left by a crash, it is written over
+    if part:
+        _refuse_small_disk(part, math.prod(shape))
+        kept = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    sizes, means = np.empty((shape[0], 2), np.float32), np.empty((shape[0], 3), np.float32)
+    products, unreadable = np.empty((shape[0], 3, 3), np.float32), []
+
+    def one(i: int) -> None:
+        try:
+            image, sizes[i] = decode(paths[i], WHOLE, size)
+        except Exception as error:  # PIL's own kinds are many
+            unreadable.append(f"{paths[i]} ({' '.join(str(error).split())})")
+            return
+        flat = image.reshape(3, -1).astype(np.float32)
+        means[i], products[i] = flat.mean(1), flat @ flat.T / flat.shape[1]
+        if part:
+            kept[i] = image
+
+    try:
+        _all(one, len(paths), tree.folder.name)
+        if unreadable:
+            raise DataError(f"{len(unreadable)} unreadable images: {listed(sorted(unreadable))}")
+        if part:
+            kept.flush()
+            part.replace(pixels)
+    finally:
+        if part:
+            part.unlink(missing_ok=True)
+    _write(facts, sizes=sizes, means=means, products=products)
+
+
+def _all(work, count: int, name: str) -> None:  # noqa: ANN001
+    """Call work(i) for every i below count, in threads: decoding does not hold Python's lock."""
+    print(f"decoding the {count:,} images of {name}, once", flush=True)
+    said = SAY_EVERY
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        try:
+            for done in _counted(pool, work, count):
+                if done >= said * count and done < count:
+                    print(f"decoding {name}: {100 * done / count:.0f} %", flush=True)
+                    said += SAY_EVERY
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _counted(pool: ThreadPoolExecutor, work, count: int) -> Iterator[int]:  # noqa: ANN001
+    for first in range(0, count, 1000):  # so many at a time, not a million futures
+        last = min(count, first + 1000)
+        list(pool.map(work, range(first, last)))
+        yield last
+
+
+def _refuse_small_disk(part: Path, needed: int) -> None:
+    part.unlink(missing_ok=True)
+    free = shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise DataError(
+            f"{part.parent}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free;"
+            " cache=FOLDER on another disk, a smaller data.image_size, or loader=stream"
+        )
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,115 @@
+"""Image folders: trees that torchvision's ImageFolder reads, one under train and one under val."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batchnorm.data.sets import DataError, Unavailable
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+LISTED = 20  # of the files or classes in an error; of the others, the number
+
+
+@dataclass
+class Files:
+    """Image files and their labels (n,) int64."""
+
+    paths: np.ndarray  # (n,) of bytes: worker processes share it, as they would not a list
+    labels: Tensor
+    rows: Tensor  # (n,) int64: their places among all files of the tree, train before val
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, part: slice) -> "Files":
+        return replace(self, paths=self.paths[part], labels=self.labels[part], rows=self.rows[part])
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder with train and val; the files of each in an order drawn once for all, since runs
+    may take what they want from the front."""
+
+    folder: Path
+    train: Files
+    val: Files
+    classes: list[str]
+    checksum: str  # of the files' relative paths and sizes, not of their content
+    stamp: str  # of their times of change too: what decoded images are filed under
+
+    def paths(self) -> list[str]:
+        """Of all files, train before val."""
+        return [path.decode() for path in (*self.train.paths, *self.val.paths)]
+
+
+def scan(folder: Path) -> Tree:
+    """List the files of the tree; none is opened.
+
+    Raises Unavailable where there is no folder; DataError, naming them, for classes that are not
+    in both train and val, or have no image in one of them.
+    """
+    if not folder.is_dir():
+        raise Unavailable(f"{folder} is not there: no train/ and val/ of an image folder")
+    found = {part: _samples(folder / part) for part in ("train", "val")}
+    (train_classes, train), (val_classes, val) = found["train"], found["val"]
+    for part, only in (
+        ("train", set(train_classes) - set(val_classes)),
+        ("val", set(val_classes) - set(train_classes)),
+    ):
+        if only:
+            raise DataError(f"{folder}: only {part} has the classes {listed(sorted(only))}")
+    for part, samples in (("train", train), ("val", val)):
+        empty = set(range(len(train_classes))) - {label for _, label in samples}
+        if empty:
+            names = listed([train_classes[i] for i in sorted(empty)])
+            raise DataError(f"{folder / part}: no images in the classes {names}")
+    checksum, stamp = _checksums(folder, [path for path, _ in train + val])
+    return Tree(folder, _files(train, 0), _files(val, len(train)), train_classes, checksum, stamp)
+
+
+def _samples(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
+    """Classes, and files with their labels, as torchvision.datasets.ImageFolder finds them; it
+    itself takes seconds to import."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: must be a folder with a folder for each class")
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    samples = [
+        (os.path.join(inner, name), label)
+        for label, one in enumerate(classes)
+        for inner, _, names in sorted(os.walk(folder / one, followlinks=True))
+        for name in sorted(names)
+        if name.lower().endswith(EXTENSIONS)
+    ]
+    return classes, samples
+
+
+def _files(samples: list[tuple[str, int]], first: int) -> Files:
+    generator = torch.Generator().manual_seed(1502_03167)
+    order = torch.randperm(len(samples), generator=generator)
+    paths = np.array([samples[i][0].encode() for i in order.tolist()])
+    return Files(
+        paths,
+        torch.tensor([label for _, label in samples])[order],
+        first + torch.arange(len(order)),
+    )
+
+
+def _checksums(folder: Path, paths: list[str]) -> tuple[str, str]:
+    names, times = hashlib.md5(), hashlib.md5()
+    for path in sorted(paths):
+        file = Path(path)
+        found = file.stat()
+        names.update(f"{file.relative_to(folder)} {found.st_size}\n".encode())
+        times.update(f"{found.st_mtime_ns}\n".encode())
+    return names.hexdigest(), hashlib.md5(names.digest() + times.digest()).hexdigest()
+
+
+def listed(names: list[str]) -> str:
+    """The names, and how many more there are than an error should hold."""
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

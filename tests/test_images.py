@@ -1,0 +1,355 @@
+"""Image folders: what is read and refused, crops, colours, and both loaders."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from batchnorm import data
+from batchnorm.config import Data
+from batchnorm.data import DataError, Unavailable, Where, crops, photometric, tree
+from batchnorm.data.decode import decode, decoded
+from batchnorm.data.order import Order
+from conftest import image_folder
+
+CPU = torch.device("cpu")
+
+
+def config(**changes) -> Data:
+    kept = {"folder": "pictures", "train_images": 24, "test_images": 12, "image_size": 40}
+    return Data("image_folder", **{**kept, "crop_size": 24, "batch_size": 8, **changes})
+
+
+def loaded(root: Path, loader: str = "memory", **changes):
+    where = Where(root, root / "cache", loader, 0)
+    return data.load(config(**changes), where, CPU)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    image_folder(root / "pictures")
+    return root
+
+
+# --- trees ----------------------------------------------------------------------------------------
+
+
+def test_a_tree_is_read_as_imagefolder_reads_it(pictures):
+    from torchvision.datasets import ImageFolder
+
+    found = tree.scan(pictures / "pictures")
+    for part, files in (("train", found.train), ("val", found.val)):
+        theirs = ImageFolder(str(pictures / "pictures" / part))
+        assert found.classes == theirs.classes
+        ours = zip(files.paths, files.labels.tolist(), strict=True)
+        assert sorted((path.decode(), label) for path, label in ours) == sorted(theirs.samples)
+    assert len(set(found.train.labels[:12].tolist())) > 1, "the front is of every class"
+
+
+def test_the_checksum_is_of_names_and_sizes(tmp_path):
+    """Wherever the tree is; another file of the same name and size is another stamp."""
+    for name in ("a", "b"):
+        image_folder(tmp_path / name)
+    a, b = (tree.scan(tmp_path / name) for name in ("a", "b"))
+    assert a.checksum == b.checksum
+    file = Path(os.fsdecode(a.train.paths[0]))
+    os.utime(file, (time.time() + 9, time.time() + 9))
+    touched = tree.scan(tmp_path / "a")
+    assert (touched.checksum, touched.stamp != a.stamp) == (a.checksum, True)
+    file.write_bytes(file.read_bytes() + b"more")
+    assert tree.scan(tmp_path / "a").checksum != a.checksum
+
+
+def test_what_is_wrong_with_a_tree_is_listed(tmp_path):
+    with pytest.raises(Unavailable, match="nowhere is not there"):
+        tree.scan(tmp_path / "nowhere")
+    folder = tmp_path / "pictures"
+    image_folder(folder)
+    (folder / "train" / "emu").mkdir()
+    (folder / "train" / "yak").mkdir()
+    with pytest.raises(DataError, match="only train has the classes emu, yak"):
+        tree.scan(folder)
+    for name in ("emu", "yak"):
+        (folder / "val" / name).mkdir()
+    with pytest.raises(DataError, match=r"train: no images in the classes emu, yak$"):
+        tree.scan(folder)
+    (folder / "val").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="val: must be a folder"):
+        tree.scan(folder)
+
+
+def test_unreadable_images_are_all_named_before_anything_is_kept(tmp_path):
+    folder = tmp_path / "pictures"
+    image_folder(folder)
+    bad = [folder / "train" / "cat" / "1.jpg", folder / "val" / "dog" / "0.jpg"]
+    bad[0].write_bytes(b"no image")
+    bad[1].write_bytes(bad[1].read_bytes()[:200])  # cut short
+    for loader in ("memory", "stream"):
+        with pytest.raises(DataError) as refused:
+            loaded(tmp_path, loader)
+        assert "2 unreadable images" in str(refused.value)
+        assert all(str(path) in str(refused.value) for path in bad)
+        assert "\n" not in str(refused.value)
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
+
+
+def test_images_are_decoded_once(pictures, tmp_path, monkeypatch):
+    found = tree.scan(pictures / "pictures")
+    made = decoded(found, 16, True, tmp_path)
+    monkeypatch.setattr("batchnorm.data.decode._decode_all", None)
+    again = decoded(found, 16, True, tmp_path)
+    assert torch.equal(made.pixels, again.pixels)
+    assert again.pixels.shape == (36, 3, 16, 16)
+    mean = again.pixels.float().mean((2, 3))
+    torch.testing.assert_close(again.means, mean, rtol=1e-4, atol=1e-3)
+    flat = again.pixels.flatten(2).float()
+    torch.testing.assert_close(again.products, flat @ flat.mT / 256, rtol=1e-4, atol=1e-2)
+
+
+def test_a_disk_that_is_too_small_is_refused(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Full())
+    with pytest.raises(DataError, match=r"GB are needed.*loader=stream"):
+        decoded(tree.scan(pictures / "pictures"), 16, True, tmp_path)
+
+
+class Full:
+    free = 1000
+
+
+# --- crops ----------------------------------------------------------------------------------------
+
+
+def test_random_boxes_are_of_the_area_and_the_aspect_that_were_asked_for():
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([[500.0, 375.0], [200.0, 300.0]]).repeat(2000, 1)
+    left, top, width, height = crops.random_boxes(sizes, generator).unbind(1)
+    assert min(left.min(), top.min()) >= 0
+    assert max((left + width).max(), (top + height).max()) <= 1 + 1e-6
+    area, aspect = width * height, width * sizes[:, 0] / (height * sizes[:, 1])
+    assert 0.08 <= area.min() < 0.1
+    assert 0.95 < area.max() <= 1
+    assert aspect.min() >= 0.749
+    assert aspect.max() <= 1.334
+    assert 0.4 < area.mean() < 0.55
+    assert abs(aspect.log().mean()) < 0.02
+
+
+def test_a_box_that_never_fits_is_the_largest_there_is():
+    sizes = torch.tensor([[1000.0, 10.0], [10.0, 1000.0]])
+    wide, tall = crops.random_boxes(sizes, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(wide[2:], torch.tensor([4 / 3 * 0.01, 1.0]))
+    torch.testing.assert_close(tall[2:], torch.tensor([1.0, 4 / 3 * 0.01]))
+    torch.testing.assert_close(wide[0] + wide[2] / 2, torch.tensor(0.5))
+
+
+def test_the_centre_box_is_a_square_of_its_share_of_the_shorter_side():
+    boxes = crops.centre_boxes(torch.tensor([[400.0, 200.0]]), 0.875)
+    left, top, width, height = boxes[0].tolist()
+    assert (width * 400, height * 200) == pytest.approx((175, 175))
+    assert (left * 400, top * 200) == pytest.approx((112.5, 12.5))
+
+
+BOXES = [(0.0, 0.0, 1.0, 1.0), (0.1, 0.3, 0.5, 0.35), (0.55, 0.0, 0.2, 0.3), (0.8, 0.5, -0.7, 0.5)]
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_batch_is_resampled_as_pil_does(box, tmp_path):
+    """Enlarged, at the border and within, and mirrored."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    theirs, size = decode(str(tmp_path / "noise.png"), box, 80)
+    assert size == (64, 64)
+    image = torch.from_numpy(noise).permute(2, 0, 1)[None]
+    ours = crops.cut(image, torch.tensor([box]), 80)[0]
+    assert (ours - torch.from_numpy(theirs).float()).abs().max() <= 1.01
+
+
+def test_jpegs_that_are_decoded_small_look_the_same(tmp_path):
+    ramp = np.add.outer(np.arange(320), np.arange(400)) % 512 // 2
+    picture = np.stack([ramp, ramp[::-1], 255 - ramp], 2).astype(np.uint8)
+    for suffix in ("png", "jpg"):
+        Image.fromarray(picture).save(tmp_path / f"a.{suffix}")
+    box = (0.2, 0.1, 0.7, 0.8)
+    plain, small = (
+        decode(str(tmp_path / f"a.{s}"), box, 32)[0].astype(int) for s in ("png", "jpg")
+    )
+    assert np.abs(plain - small).mean() < 4
+
+
+# --- colours --------------------------------------------------------------------------------------
+
+
+def mapped(drawn, strength, image):
+    eye = torch.eye(3)
+    matrix, offset = photometric.colour_maps(
+        torch.tensor([drawn]), strength, image.mean((1, 2)), eye
+    )
+    return (image.flatten(1, 2) @ matrix.mT + offset[:, None]).view(image.shape)
+
+
+def test_colours_at_strength_zero_are_what_they_were():
+    image = torch.rand(1, 4, 5, 3) * 255
+    torch.testing.assert_close(mapped([1.0, -1, 1, 1, 1, 1], 0.0, image), image)
+
+
+def test_each_factor_does_what_its_name_says():
+    image = torch.rand(1, 4, 5, 3) * 255
+    luma = torch.tensor(photometric.LUMA)
+    grey = (image @ luma)[..., None]
+    saturated = mapped([1.0, 0, 0, 0, 0, 0], 1.0, image)
+    near = {"atol": 1e-3, "rtol": 0}
+    torch.testing.assert_close(saturated, grey + 1.5 * (image - grey), **near)
+    contrasted = mapped([0, -1.0, 0, 0, 0, 0], 0.5, image)
+    torch.testing.assert_close(contrasted, grey.mean() + 0.75 * (image - grey.mean()), **near)
+    torch.testing.assert_close(mapped([0, 0, 1.0, 0, 0, 0], 0.4, image), 1.2 * image, **near)
+    lit = mapped([0, 0, 0, 2.0, 0, -1], 1.0, image)
+    torch.testing.assert_close(
+        lit - image, torch.tensor([0.2, 0, -0.1]).expand_as(image), atol=1e-4, rtol=0
+    )
+
+
+def test_principal_components_are_those_of_the_covariance():
+    colours = (
+        torch.randn(5000, 3).double() @ torch.tensor([[9.0, 3, 1], [0, 4, 2], [0, 0, 1]]).double()
+    )
+    covariance = colours.T @ colours / 5000
+    found = photometric.principal_components(covariance).double()
+    torch.testing.assert_close(found @ found.T, covariance, rtol=1e-4, atol=1e-3)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def made(root, loader="memory", seed=3, rank=0, replicas=1, **changes):
+    whole = loaded(root, loader, **changes)
+    return data.batches(whole, config(**changes), seed, rank, replicas)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(pictures):
+    one, other = (made(pictures, augment=True, distortion=1.0) for _ in range(2))
+    for step in (4, 0, 2):
+        images, labels = one.train(step)
+        again, same = other.train(step)
+        assert torch.equal(images, again)
+        assert torch.equal(labels, same)
+    assert images.shape == (8, 3, 24, 24)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert not torch.equal(made(pictures, seed=4, augment=True).train(0)[0], one.train(0)[0])
+
+
+def test_both_loaders_give_the_same_batches_to_the_rounding_of_pixels(pictures):
+    """Images of noise would not survive the squashing of one of them: these are smooth."""
+    for changes in ({}, {"augment": True, "distortion": 0.6}):
+        memory, stream = (made(pictures, loader, **changes) for loader in ("memory", "stream"))
+        pairs = [(memory.train(step), stream.train(step)) for step in (0, 1, 2, 7)]
+        pairs += list(zip(memory.test(5), stream.test(5), strict=True))
+        pairs += [
+            ((a, None), (b, None))
+            for a, b in zip(memory.population(2), stream.population(2), strict=True)
+        ]
+        for (images, labels), (same, equal) in pairs:
+            assert labels is equal or torch.equal(labels, equal)
+            assert (images - same).abs().mean() < 0.06
+
+
+def test_workers_give_what_none_gives(pictures):
+    whole = loaded(pictures, "stream", augment=True)
+    alone = data.batches(whole, config(augment=True), 3)
+    whole.workers = 2
+    before = torch.random.get_rng_state()
+    ahead = data.batches(whole, config(augment=True), 3)
+    for step in (1, 2, 3, 0, 4):  # the fourth is out of order
+        assert torch.equal(ahead.train(step)[0], alone.train(step)[0])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_replicas_see_together_what_one_sees_alone(loader, pictures):
+    changes = {"augment": True, "distortion": 0.5}
+    alone = made(pictures, loader, **changes).train(5)
+    parts = [made(pictures, loader, rank=r, replicas=2, **changes).train(5) for r in range(2)]
+    for whole, both in zip(alone, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(both), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_evaluation_sees_every_image_once_and_normalised(pictures):
+    batches = made(pictures)
+    labels = torch.cat([labels for _, labels in batches.test(5)])
+    assert torch.equal(labels, batches.data.test.labels)
+    images = torch.cat([images for images, _ in batches.training_set(12)])
+    assert len(images) == 12
+    train = made(pictures, image_size=24)  # the whole square
+    everything = torch.cat([train.train(step)[0] for step in range(3)])
+    assert everything.mean((0, 2, 3)).abs().max() < 0.2
+    assert (everything.std((0, 2, 3)) - 1).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_any_box_can_be_cut_out_of_what_is_evaluated(loader, pictures):
+    batches = made(pictures, loader)
+    centre = lambda sizes: crops.centre_boxes(sizes, batches.share)  # noqa: E731
+    for (images, labels), (same, equal) in zip(batches.boxed(centre), batches.test(), strict=True):
+        assert torch.equal(images, same)
+        assert torch.equal(labels, equal)
+    corner = next(
+        batches.boxed(lambda sizes: torch.tensor([[0, 0, 0.5, 0.5]]).expand(len(sizes), 4))
+    )
+    assert not torch.equal(corner[0], images)
+
+
+def test_the_mirror_is_half_the_time_and_of_columns(pictures):
+    for loader in ("memory", "stream"):
+        batches = made(pictures, loader, augment=True)
+        plan = batches._planned_step(0)
+        boxes = crops.random_boxes(plan.split.sizes[plan.chosen], torch.Generator())
+        plan.boxes, which = boxes, torch.arange(8) % 2 == 0
+        (plain,) = batches._crops([plan])
+        plan.boxes = crops.mirror(boxes, which)
+        (half,) = batches._crops([plan])
+        for i in range(8):
+            expected = plain[i].flip(2) if which[i] else plain[i]
+            torch.testing.assert_close(half[i].float(), expected.float(), rtol=0, atol=1e-2)
+    drawn = torch.cat([batches._planned_step(step).boxes[:, 2] for step in range(60)])
+    assert 0.4 < (drawn < 0).float().mean() < 0.6
+
+
+def test_the_stand_in_is_as_long_as_what_it_stands_for(tmp_path):
+    wanted = config(stand_in=True, train_images=300, test_images=20, holdout=20, augment=True)
+    data.refuse_sizes(wanted, tmp_path)
+    whole = data.load(wanted, tmp_path, CPU)
+    assert (len(whole.train), len(whole.test), whole.shape) == (300, 20, (24, 24, 3))
+    images, labels = data.batches(whole, wanted, 0).train(0)
+    assert images.shape == (8, 3, 24, 24)
+    assert labels.max() < 10
+
+
+def test_an_image_folder_that_is_not_there(tmp_path):
+    assert not data.available("image_folder", tmp_path, "pictures")
+    with pytest.raises(DataError, match=r"pictures is not there.*stand_in=auto"):
+        data.refuse_sizes(config(), tmp_path)
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def epochs(count: int, **changes) -> list[list[int]]:
+    order = Order(40, Data("any", batch_size=5, **changes), 3, CPU)
+    return [torch.cat([order.chosen(8 * e + i) for i in range(8)]).tolist() for e in range(count)]
+
+
+def test_shards_stay_together_and_come_in_another_order():
+    for within in (True, False):
+        first, second = epochs(2, shards=4, shuffle_within=within)
+        lots = [[tuple(sorted(e[i : i + 10])) for i in range(0, 40, 10)] for e in (first, second)]
+        assert set(lots[0]) == set(lots[1])
+        assert lots[0] != lots[1]
+        assert sorted(first) == list(range(40))
+        inside = [{tuple(e[i : i + 10]) for i in range(0, 40, 10)} for e in (first, second)]
+        assert (inside[0] == inside[1]) is not within
+    first, second = epochs(2)
+    assert set(first[:10]) not in [set(second[i : i + 10]) for i in range(0, 40, 10)]

@@ -1,0 +1,190 @@
+"""Several processes: the gradients of one, the same images, rates and steps, one record."""
+
+import copy
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from batchnorm import record, replicas
+from batchnorm import train as training
+from batchnorm.config import ConfigError
+from batchnorm.data import DataSet, batches
+from batchnorm.experiment import plan
+from conftest import image_folder, small_run
+
+CPU = torch.device("cpu")
+KINDS = {"replica": False, "synchronised": True}
+
+
+def bn_run(sync: bool):
+    return small_run(model__norm="batch", model__dropout=0.0, model__sync_statistics=sync)
+
+
+def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
+    """What each of two processes does: the gradients of its first step, for both kinds."""
+    torch.set_num_threads(1)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), **address)
+    found = {}
+    with replicas.joined():
+        for kind, sync in KINDS.items():
+            run = bn_run(sync)
+            state = training.start(run, data, CPU)
+            images, labels = batches(data, run.data, 0, rank, 2).train(0)
+            torch.nn.functional.cross_entropy(state.network(images), labels).backward()
+            found[kind] = {name: p.grad for name, p in state.model.named_parameters()}
+            found[f"{kind} running"] = {
+                name: buffer.clone() for name, buffer in state.model.named_buffers()
+            }
+            found[f"{kind} loss"] = training.train_step(
+                state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
+            )
+    torch.save(found, folder / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def of_two(small_data, tmp_path_factory) -> list[dict]:
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(one_of_two, (port, small_data, folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def of_one(data: DataSet, halves: bool) -> tuple[torch.nn.Module, torch.Tensor]:
+    """One process with the two halves of the batch, or with the whole of it."""
+    run = bn_run(False)
+    model = training.start(run, data, CPU).model
+    images, labels = batches(data, run.data, 0).train(0)
+    parts = zip(images.chunk(2), labels.chunk(2), strict=True) if halves else [(images, labels)]
+    losses = [torch.nn.functional.cross_entropy(model(x), y) for x, y in parts]
+    loss = torch.stack(losses).mean()
+    loss.backward()
+    return model, loss
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradients_of_two_processes_are_those_of_one_with_both_batches(
+    kind, of_two, small_data
+):
+    model, loss = of_one(small_data, halves=kind == "replica")
+    for found in of_two:
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(
+                found[kind][name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name
+            )
+        torch.testing.assert_close(found[f"{kind} loss"], loss.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_both_kinds_of_statistics_are_not_the_same(of_two):
+    """Else the test before could not tell them apart."""
+    first, second = (found["replica running"] for found in of_two)
+    means = [name for name in first if name.endswith("running_mean")]
+    assert all(not torch.allclose(first[name], second[name]) for name in means)
+    gradients = of_two[0]
+    assert not torch.allclose(
+        gradients["replica"]["0.weight"], gradients["synchronised"]["0.weight"], rtol=1e-3
+    )
+
+
+def test_synchronised_running_statistics_are_those_of_the_whole_batch(of_two, small_data):
+    model, _ = of_one(small_data, halves=False)
+    for found in of_two:
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(found["synchronised running"][name], buffer)
+
+
+def test_alone_nothing_is_wrapped_or_waited_for(small_data):
+    state = training.start(bn_run(True), small_data, CPU)
+    assert state.network is state.model
+    assert not any(isinstance(m, replicas.SynchronisedBatchNorm) for m in state.model.modules())
+    with replicas.joined():
+        assert replicas.of_first(lambda: 7) == 7
+    assert (replicas.count(), replicas.rank(), replicas.first()) == (1, 0, True)
+
+
+def test_synchronised_layers_take_their_own_batch_for_the_whole_without_gradients(small_data):
+    model = training.start(bn_run(False), small_data, CPU).model
+    same = replicas.synchronise(copy.deepcopy(model))
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(same(images), model(images))
+
+
+SMOKE = ["experiment=cifar10_learning_rate", "scale=smoke", "wandb=disabled", "device=cpu"]
+
+
+def test_batches_that_cannot_be_parted_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    stand_in = [*SMOKE, "stand_in=always", "output=/nonexistent", "arm=bn_x5"]
+    with pytest.raises(ConfigError, match=r"data.batch_size=64: must be a multiple of the 3 pro"):
+        plan(stand_in)
+    with pytest.raises(ConfigError, match=r"data.batch_size=3: must be 2 or more for each"):
+        plan([*stand_in, "data.batch_size=3"])
+    plan([*stand_in, "data.batch_size=3", "model.sync_statistics=true"])
+    with pytest.raises(ConfigError, match=r"model.sync_statistics=True: must be false.*norm=none"):
+        plan([*stand_in, "arm=baseline", "data.batch_size=3", "model.sync_statistics=true"])
+
+
+FOLDER = [
+    "data=imagenette", "data.folder=pictures", "data.train_images=24", "data.test_images=12",
+    "data.image_size=32", "data.crop_size=24", "data.batch_size=8", "data.distortion=0.5",
+    "model.depth=5", "model.norm=batch", "model.dropout=0", "arm=baseline", "seed=0",
+    "precision=float32", "threads=1",
+]  # fmt: skip
+
+
+def trained(folder: Path, output: str, processes: int, *more: str) -> subprocess.CompletedProcess:
+    """The command line on a small image folder; several processes under torchrun."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(launch if processes > 1 else []), "-m", "batchnorm"]
+    command += [*SMOKE, *FOLDER, f"data_root={folder}", f"output={output}", *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=500
+    )
+
+
+def the_record(folder: Path, output: str) -> record.Record:
+    (path,) = (folder / output).glob("**/records/**/*.json")
+    return record.load(path)
+
+
+def test_the_same_command_under_torchrun_trains_the_same_run(tmp_path):
+    """Streamed by two processes with statistics in common, and by one from memory."""
+    image_folder(tmp_path / "pictures")
+    for processes, output in ((1, "alone"), (2, "two")):
+        sync = [f"model.sync_statistics={processes > 1}", "loader=stream", "workers=0"]
+        done = trained(tmp_path, output, processes, *sync)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("[1/1]") == 1, "one process speaks"
+    alone, two = the_record(tmp_path, "alone"), the_record(tmp_path, "two")
+    for key in ("step", "lr"):
+        assert two["metrics"][key] == alone["metrics"][key]
+    for key in ("train/loss", "test/loss"):
+        assert two["metrics"][key] == pytest.approx(alone["metrics"][key], rel=1e-3)
+    assert two["environment"]["data_checksum"] == alone["environment"]["data_checksum"]
+    for found, replicas_, batch in ((alone, 1, 8), (two, 2, 8)):
+        assert found["environment"]["loader"] == "stream"
+        assert found["environment"]["replicas"] == replicas_
+        assert found["environment"]["statistics_batch"] == batch
+    assert not list(tmp_path.glob("two/**/*.ckpt"))
+
+
+def test_what_is_refused_under_torchrun_is_said_in_one_line(tmp_path):
+    image_folder(tmp_path / "pictures")
+    bad = tmp_path / "pictures" / "val" / "owl" / "0.jpg"
+    bad.write_bytes(b"no image")
+    done = trained(tmp_path, "two", 2)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert said
+    assert all("1 unreadable images" in line and str(bad) in line for line in said)
+    assert not list(tmp_path.glob("two/**/*.json"))
