@@ -45,13 +45,16 @@ class Model:
     name: str = MISSING
     norm: str = "none"
     norm_after: bool = False  # of the nonlinearity, which it precedes in the paper
-    lrn: bool = False  # Local Response Normalization after the first two poolings
+    lrn: bool = False  # Local Response Normalization, twice early in the network
     activation: str = "relu"
     dropout: float = 0.0  # the probability of dropping a unit
     init: str = "he"
     init_scale: float = 1.0  # multiplies every initial weight
     width: int = MISSING
     depth: int = MISSING
+    separable_stem: bool = False  # of Inception: its first convolution
+    maps_4cd: int = 576  # of Inception's rows 4c and 4d; or 608, as their branches add up
+    per_activation: int = 0  # so many of Inception's last modules have BN per activation
 
 
 @dataclass
@@ -274,19 +277,12 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         named = value(key) if isinstance(value(key), list) else [value(key)]
         if any(one not in allowed for one in named):
             refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
-    if run.model.name == "convnet" and run.model.depth < 5:
-        refuse("model.depth", "a whole number from 5 with model.name=convnet")
     if "jacobians" in run.probes and run.model.name != "mlp":
         refuse("probes", f"without jacobians for model.name={run.model.name}")
     for key, good, allowed in CHECKS:
         if not good(value(key)):
             refuse(key, allowed)
-    if run.model.name == "convnet" and run.model.depth < 5:
-        refuse("model.depth", "a whole number from 5 with model.name=convnet")
-    if run.model.name == "small_inception" and run.model.depth != 12:
-        refuse("model.depth", "12 with model.name=small_inception, whose table is fixed")
-    if run.model.name != "convnet" and run.model.lrn:
-        refuse("model.lrn", f"false with model.name={run.model.name}")
+    _validate_model(run.model, refuse)
     if run.data.batch_size < 2 and run.model.norm != "none":
         refuse(
             "data.batch_size",
@@ -294,6 +290,32 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         )
     if run.data.batch_size > run.data.train_images:
         refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
+
+
+FIXED_DEPTHS = {"small_inception": 12, "inception": 34}  # of networks whose tables are fixed
+
+
+def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
+    """What only some networks have, or can be."""
+    name = f"model.name={model.name}"
+    if model.name == "convnet" and model.depth < 5:
+        refuse("model.depth", f"a whole number from 5 with {name}")
+    if model.depth != FIXED_DEPTHS.get(model.name, model.depth):
+        refuse("model.depth", f"{FIXED_DEPTHS[model.name]} with {name}, whose table is fixed")
+    if model.name not in ("convnet", "inception") and model.lrn:
+        refuse("model.lrn", f"false with {name}")
+    if model.maps_4cd not in (576, 608):
+        refuse("model.maps_4cd", "576 or 608")
+    if model.name == "inception":
+        if not 0 <= model.per_activation <= 10:
+            refuse("model.per_activation", "a whole number from 0 to 10")
+        if model.per_activation and model.norm != "batch":
+            refuse("model.per_activation", f"0 with model.norm={model.norm}")
+        return
+    for key in ("separable_stem", "maps_4cd", "per_activation"):
+        usual = Model.__dataclass_fields__[key].default
+        if getattr(model, key) != usual:
+            refuse(f"model.{key}", f"{str(usual).lower()} with {name}")
 
 
 def completed(old: dict[str, Any]) -> dict[str, Any]:
