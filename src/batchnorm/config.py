@@ -82,6 +82,7 @@ class What:
     precision: str = "auto"  # float32, bfloat16; auto: bfloat16 where the device is fast at it
     evaluations: int = 1  # per run, more often early on
     probes: list[str] = field(default_factory=list)  # what is watched at each of them
+    own_draws: int = 0  # > 0: random numbers of its own at each seed, as a member of an ensemble
 
 
 @dataclass
@@ -120,6 +121,13 @@ class Run:
     data: Data
     model: Model
     optim: Optim
+    own_draws: int = 0
+
+    @property
+    def draws(self) -> int:
+        """The seed of all that is random in the run: arms at one seed draw the same, but for those
+        with draws of their own."""
+        return self.seed + 1000 * self.own_draws
 
     def config(self) -> dict[str, Any]:
         """As plain values: what a record stores and compares."""
@@ -238,6 +246,7 @@ def options(group: str) -> list[str]:
 Check = tuple[str, Callable[[Any], bool], str]
 CHECKS: list[Check] = [
     ("evaluations", lambda v: v >= 1, "a whole number from 1"),
+    ("own_draws", lambda v: v >= 0, "a whole number from 0"),
     ("data.train_images", lambda v: v >= 1, "a whole number from 1"),
     ("data.test_images", lambda v: v >= 1, "a whole number from 1"),
     ("data.holdout", lambda v: v >= 0, "a whole number from 0"),
@@ -279,6 +288,8 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
             refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
     if "jacobians" in run.probes and run.model.name != "mlp":
         refuse("probes", f"without jacobians for model.name={run.model.name}")
+    if "probabilities" in run.probes and run.data.name != "image_folder":
+        refuse("probes", f"without probabilities for data.name={run.data.name}")
     for key, good, allowed in CHECKS:
         if not good(value(key)):
             refuse(key, allowed)

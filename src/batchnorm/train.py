@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ def train(
     on the same number of threads.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
     """
-    batches = Batches(data, run.data, run.seed)
+    batches = Batches(data, run.data, run.draws)
     precision = resolve_precision(run.precision, device)
     steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
@@ -74,7 +75,7 @@ def train(
 def start(run: Run, data: DataSet, device: torch.device) -> State:
     """The state of a run before its first step."""
     shape = tuple(data.train.images.shape[1:])
-    model = models.build(run.model, shape, data.classes, run.seed)
+    model = models.build(run.model, shape, data.classes, run.draws)
     model = model.to(device, memory_format=torch.channels_last).train()
     nothing = torch.zeros((), device=device)
     return State(model, optim.sgd(model, run.optim), {}, nothing, nothing.clone())
@@ -86,7 +87,7 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
         group["lr"] = optim.rate(run.optim, state.step, steps)
     images, labels = batches.train(state.step)
     if run.model.dropout > 0:
-        torch.manual_seed(stream(run.seed, "dropout", state.step))
+        torch.manual_seed(stream(run.draws, "dropout", state.step))
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = state.model(images)
     loss = nn.functional.cross_entropy(logits.float(), labels)
@@ -171,7 +172,16 @@ def finish(
     device = state.loss.device
     where = environment(state.code, device, precision, batches.data.checksum)
     where["stacked"] = stacked
-    return record.make(run.config(), where, summary, state.metrics)
+    metrics, arrays = apart(state.metrics)
+    return record.make(run.config(), where, summary, metrics, arrays)
+
+
+def apart(metrics: dict[str, list]) -> tuple[dict[str, list], dict[str, np.ndarray]]:
+    """The curves without what is a tensor at the last evaluation, and those, as arrays by the last
+    part of their names."""
+    tensors = {k: v for k, v in metrics.items() if isinstance(v[-1], Tensor)}
+    arrays = {k.rpartition("/")[2]: v[-1].numpy() for k, v in tensors.items()}
+    return {k: v for k, v in metrics.items() if k not in tensors}, arrays
 
 
 def environment(

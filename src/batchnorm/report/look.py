@@ -57,9 +57,11 @@ INKS = {
     "bn_x30": Ink("#0072B2", "h"),
     "bn_x5_sigmoid": Ink("#CC79A7", ">"),
 }
+INKS |= {f"inception{kind}": INKS[f"baseline{kind}"] for kind in ("", "_x5", "_sigmoid")}
 PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
 GRID = {"color": "#E5E5E5", "linewidth": 0.5}
-DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
+DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # by data.name, or by data.folder
+DATA_NAMES |= {"imagenette-160": "Imagenette", "imagenet": "ImageNet"}
 
 
 def ink(arm: str, place: int = 0) -> Ink:
@@ -69,7 +71,9 @@ def ink(arm: str, place: int = 0) -> Ink:
 
 def data_name(table: pd.DataFrame) -> str:
     """The data set of a table's runs, as it is written in prose."""
-    name = DATA_NAMES.get(table["data.name"].iloc[0], table["data.name"].iloc[0])
+    first = table.iloc[0]
+    name = first["data.folder"] if first["data.name"] == "image_folder" else first["data.name"]
+    name = DATA_NAMES.get(name, name)
     return f"STAND-IN DATA in place of {name}" if statistics.is_stand_in(table) else name
 
 
