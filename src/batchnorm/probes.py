@@ -92,11 +92,8 @@ PROBES: dict[str, Callable[[nn.Module, Batches, str], Row]] = {
     "inference": inference,
     "probabilities": probabilities,
 }
-AT_THE_END = (
-    "training_set",
-    "inference",
-    "probabilities",
-)  # as dear as an evaluation or more: the last time alone
+# As dear as an evaluation or more: the last time alone.
+AT_THE_END = ("training_set", "inference", "probabilities")
 
 
 def watch(names: list[str], last: bool, model: nn.Module, batches: Batches, precision: str) -> Row:
