@@ -15,6 +15,7 @@ from batchnorm.layers import (
 )
 from batchnorm.models.inception import MODULES, inception
 from batchnorm.models.unit import LocalResponseNorm
+from conftest import script, small_run
 
 OUTPUTS = {  # of Figure 5 at 224 x 224, with 3c and 4e as they are after their stride of 2
     "convolution_1": (64, 112),
@@ -161,3 +162,18 @@ def test_folding_changes_no_output_and_leaves_what_is_per_activation():
     torch.testing.assert_close(short(batches[1]), expected, rtol=1e-3, atol=1e-4)
     assert expected.std(0).min() > 1e-3, "the images are told apart"
     assert sum(isinstance(m, BATCH_NORMS) for m in short.modules()) == 7  # those of 5b
+
+
+def test_figure_5_is_printed_with_our_counts_beside_it(capsys):
+    assert script("figure_5").main([]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "inception (3c) stride 2 28x28x576 14x14x576 3 0 128 160 64 96 max + pass" in said
+    assert "69 convolutions, 11,194,984 parameters; the paper says 13.6 million" in said
+    assert script("figure_5").main(["--maps-4cd", "608", "--norm", "none"]) == 0
+    assert "14x14x608" in capsys.readouterr().out
+
+
+def test_members_of_an_ensemble_draw_their_own_weights():
+    first, second = small_run(seed=3), small_run(seed=3, own_draws=2)
+    assert first.draws == 3
+    assert second.draws not in {small_run(seed=seed).draws for seed in range(1000)}

@@ -67,20 +67,20 @@ def probabilities(model: nn.Module, batches: Boxed, precision: str) -> dict[str,
         single, labels = softmax(network, batches.test())
         total = torch.zeros_like(single)
         for index in range(BOXES):
-            for mirrored in (False, True):
-                crops = batches.boxed(partial(box, index))
-                total += softmax(network, crops, mirrored)[0]
-    found = {"single": single.half(), "crops": (total / CROPS).half(), "labels": labels.int()}
+            total += softmax(network, batches.boxed(partial(box, index)), mirrored=True)[0]
+    found = {"single": single.half(), "crops": (total / BOXES).half(), "labels": labels.int()}
     return {f"probabilities/{name}": tensor.cpu() for name, tensor in found.items()}
 
 
 def softmax(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The class probabilities of all images, float32 (n, classes), and their labels (n,)."""
+    """The class probabilities of all images, float32 (n, classes), and their labels (n,);
+    `mirrored`: the means over an image and its mirror image."""
     found, known = [], []
     for images, labels in batches:
-        logits = network(images.flip(3) if mirrored else images).float()
-        found.append(logits.softmax(1))
+        views = (images, images.flip(3)) if mirrored else (images,)
+        each = [network(view).float().softmax(1) for view in views]
+        found.append(torch.stack(each).mean(0))
         known.append(labels)
     return torch.cat(found), torch.cat(known)

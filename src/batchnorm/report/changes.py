@@ -13,7 +13,7 @@ CHANGES = {  # what an arm takes back, in the order of section 4.2.1; the last i
     "bn_x5_rate": "1 times the learning rate, not 5",
     "bn_x5_dropout": "with Dropout of 40 %",
     "bn_x5_l2": "the whole L2 penalty, not a fifth",
-    "bn_x5_decay": "decay at 1 time the speed, not 6",
+    "bn_x5_decay": "decay at the usual speed, not 6 times faster",
     "bn_x5_lrn": "with Local Response Normalization",
     "bn_x5_shuffling": "without shuffling within shards",
     "bn_x5_distortion": "full photometric distortion, not half",
