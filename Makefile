@@ -7,6 +7,7 @@ export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup test lint bench figures report publish dashboard wandb-workspace
 .PHONY: reproduce-cifar reproduce-ablations reproduce-mnist tune-cifar tune-mnist precision-cifar
+.PHONY: reproduce-inception reproduce-changes figure-5 tune-inception
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,6 +50,18 @@ reproduce-ablations: setup  ## section 4.2.1's changes one at a time, depth, the
 
 reproduce-mnist: setup  ## Figure 1 on MNIST (5 minutes), and claims C5, C6, C14 to C16
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
+
+reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (about 40 minutes)
+	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)
+
+reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette
+	$(BIN)/python scripts/reproduce.py imagenette_changes $(ARGS)
+
+figure-5: setup  ## the table of Figure 5, with the sizes and parameters of our network beside it
+	$(BIN)/python scripts/figure_5.py $(ARGS)
+
+tune-inception: setup  ## the 1x rate on Imagenette, chosen on a hold-out
+	$(BIN)/python scripts/reproduce.py imagenette_tune $(ARGS)
 
 tune-cifar: setup  ## the shared decay, then the 1x rate and the rate of BN, chosen on a hold-out
 	$(BIN)/python scripts/reproduce.py cifar10_schedule cifar10_tune cifar10_tune_bn $(ARGS)

@@ -13,7 +13,17 @@ from typing import Any
 from batchnorm.config import ConfigError, completed
 from batchnorm.data import DataError
 from batchnorm.experiment import as_it_will_be, plan
-from batchnorm.record import Record, RecordError, as_made, differences, in_history, load, write
+from batchnorm.record import (
+    Record,
+    RecordError,
+    as_made,
+    beside,
+    differences,
+    in_history,
+    load,
+    load_arrays,
+    write,
+)
 
 Configs = dict[str, dict[str, Any]]
 
@@ -43,6 +53,13 @@ def declared_runs(experiment: str, scale: str) -> Configs:
     return {run.name: as_it_will_be(run, made.cfg.device) for run in made.runs}
 
 
+def whole(path: Path) -> Record:
+    """A record with its arrays, if it has any. Raises RecordError."""
+    found, probes = load(path), "probabilities"
+    left = probes in found["config"].get("probes", []) and not found["summary"]["diverged"]
+    return {**found, "arrays": load_arrays(path)} if left or beside(path).exists() else found
+
+
 def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
     """The records of a root that may be published, by path under it, and a line for each other."""
     good: dict[Path, Record] = {}
@@ -51,7 +68,7 @@ def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
         paths = sorted(folder.glob("*.json"))
         try:
             declared = declared_runs(folder.name, folder.parent.name)
-            records = {path: load(path) for path in paths}
+            records = {path: whole(path) for path in paths}
         except (ConfigError, DataError, RecordError) as error:
             refused.append(f"{folder}: {error}")
             continue

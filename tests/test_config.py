@@ -210,6 +210,13 @@ def test_what_a_network_has_no_place_for_is_refused():
     for model in ("small_inception", "mlp"):
         with pytest.raises(ConfigError, match=f"model.lrn=True: must be false.*{model}"):
             planned(f"model={model}", "model.lrn=true")
+    for key, value in (("separable_stem", True), ("maps_4cd", 608), ("per_activation", 2)):
+        with pytest.raises(ConfigError, match=f"model.{key}={value}: must be .* model.name=mlp"):
+            planned("model=mlp", f"model.{key}={str(value).lower()}")
+    for wrong in ("depth=10", "maps_4cd=600", "per_activation=11", "per_activation=2"):
+        with pytest.raises(ConfigError, match=f"model.{wrong}: must be"):
+            planned("model=inception", "arm=baseline", f"model.{wrong}")
+    assert planned("model=inception", "arm=bn_baseline", "model.per_activation=2").runs
 
 
 FOLDERS = {
@@ -243,6 +250,7 @@ def test_a_key_that_has_come_since_is_at_what_was_done_before():
         "data": ("fixed_batches", "random_labels"),
         "model": ("norm_after", "lrn", "sync_statistics"),
     }
+    later = {"separable_stem": False, "maps_4cd": 576, "per_activation": 0}
     old["optim"] = {k: v for k, v in now["optim"].items() if k != "epochs_multiplier"}
     for group, keys in since.items():
         for key in keys:
@@ -250,6 +258,8 @@ def test_a_key_that_has_come_since_is_at_what_was_done_before():
     images = {"shards": 0, "shuffle_within": True, "folder": "", "image_size": 0, "crop_size": 0}
     for key, before in {**images, "distortion": 0.0}.items():
         assert old["data"].pop(key) == before
+    for key, usual in later.items():
+        assert old["model"].pop(key) == usual
     assert config.completed(old) == now
 
 

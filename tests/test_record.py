@@ -4,6 +4,7 @@ import copy
 import json
 import os
 
+import numpy as np
 import pytest
 
 from batchnorm import record
@@ -56,6 +57,20 @@ def test_differences_name_the_keys():
     old, new = small_run().config(), small_run(optim__lr=0.03, model__norm="batch").config()
     assert record.differences(old, new) == ["model.norm: none -> batch", "optim.lr: 0.02 -> 0.03"]
     assert record.differences(old, old) == []
+
+
+def test_a_record_that_lacks_its_probabilities_is_not_published(tmp_path):
+    whole = script("publish").whole
+    for name, diverged in (("a", False), ("b", True)):
+        config = {"probes": ["probabilities"]}
+        record.write(tmp_path / f"{name}.json", record.make(config, {}, {"diverged": diverged}, {}))
+    with pytest.raises(record.RecordError, match=r"a\.npz"):
+        whole(tmp_path / "a.json")
+    assert "arrays" not in whole(tmp_path / "b.json")
+    votes = {"single": np.ones((2, 3), np.float16)}
+    record.write(tmp_path / "a.json", {**record.load(tmp_path / "a.json"), "arrays": votes})
+    record.write(tmp_path / "new" / "a.json", whole(tmp_path / "a.json"))
+    assert record.load_arrays(tmp_path / "new" / "a.json")["single"].tolist() == [[1, 1, 1]] * 2
 
 
 def test_only_clean_current_real_declared_records_are_published():

@@ -53,13 +53,16 @@ class Model:
     norm: str = "none"
     norm_after: bool = False  # of the nonlinearity, which it precedes in the paper
     sync_statistics: bool = False  # BN over the batches of all processes; false: each by its own
-    lrn: bool = False  # Local Response Normalization after the first two poolings
+    lrn: bool = False  # Local Response Normalization, twice early in the network
     activation: str = "relu"
     dropout: float = 0.0  # the probability of dropping a unit
     init: str = "he"
     init_scale: float = 1.0  # multiplies every initial weight
     width: int = MISSING
     depth: int = MISSING
+    separable_stem: bool = False  # of Inception: its first convolution
+    maps_4cd: int = 576  # of Inception's rows 4c and 4d; or 608, as their branches add up
+    per_activation: int = 0  # so many of Inception's last modules have BN per activation
 
 
 @dataclass
@@ -87,6 +90,7 @@ class What:
     precision: str = "auto"  # float32, bfloat16; auto: bfloat16 where the device is fast at it
     evaluations: int = 1  # per run, more often early on
     probes: list[str] = field(default_factory=list)  # what is watched at each of them
+    own_draws: int = 0  # > 0: random numbers of its own at each seed, as a member of an ensemble
 
 
 @dataclass
@@ -128,6 +132,13 @@ class Run:
     data: Data
     model: Model
     optim: Optim
+    own_draws: int = 0
+
+    @property
+    def draws(self) -> int:
+        """The seed of all that is random in the run: arms at one seed draw the same, but for those
+        with draws of their own."""
+        return self.seed + 1000 * self.own_draws
 
     def config(self) -> dict[str, Any]:
         """As plain values: what a record stores and compares."""
@@ -248,6 +259,7 @@ def options(group: str) -> list[str]:
 Check = tuple[str, Callable[[Any], bool], str]
 CHECKS: list[Check] = [
     ("evaluations", lambda v: v >= 1, "a whole number from 1"),
+    ("own_draws", lambda v: v >= 0, "a whole number from 0"),
     ("data.train_images", lambda v: v >= 1, "a whole number from 1"),
     ("data.test_images", lambda v: v >= 1, "a whole number from 1"),
     ("data.holdout", lambda v: v >= 0, "a whole number from 0"),
@@ -289,21 +301,16 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         named = value(key) if isinstance(value(key), list) else [value(key)]
         if any(one not in allowed for one in named):
             refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
-    if run.model.name == "convnet" and run.model.depth < 5:
-        refuse("model.depth", "a whole number from 5 with model.name=convnet")
     if "jacobians" in run.probes and run.model.name != "mlp":
         refuse("probes", f"without jacobians for model.name={run.model.name}")
+    if "probabilities" in run.probes and run.data.name != "image_folder":
+        refuse("probes", f"without probabilities for data.name={run.data.name}")
     for key, good, allowed in CHECKS:
         if not good(value(key)):
             refuse(key, allowed)
-    if run.model.name == "convnet" and run.model.depth < 5:
-        refuse("model.depth", "a whole number from 5 with model.name=convnet")
-    if run.model.name == "small_inception" and run.model.depth != 12:
-        refuse("model.depth", "12 with model.name=small_inception, whose table is fixed")
-    if run.model.name != "convnet" and run.model.lrn:
-        refuse("model.lrn", f"false with model.name={run.model.name}")
-    if run.model.sync_statistics and run.model.norm != "batch":
-        refuse("model.sync_statistics", f"false with model.norm={run.model.norm}")
+    _validate_model(run.model, refuse)
+    if run.model.sync_statistics and (run.model.norm != "batch" or run.model.per_activation):
+        refuse("model.sync_statistics", "false but with model.norm=batch, per feature map")
     if run.data.batch_size < 2 and run.model.norm != "none":
         refuse(
             "data.batch_size",
@@ -333,6 +340,32 @@ def _refuse_images(config: Data, refuse: Callable[[str, str], None]) -> None:
         refuse("data.binary", "false with data.name=image_folder")
     if config.distortion and not config.augment:
         refuse("data.distortion", "0 with data.augment=false")
+
+
+FIXED_DEPTHS = {"small_inception": 12, "inception": 34}  # of networks whose tables are fixed
+
+
+def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
+    """What only some networks have, or can be."""
+    name = f"model.name={model.name}"
+    if model.name == "convnet" and model.depth < 5:
+        refuse("model.depth", f"a whole number from 5 with {name}")
+    if model.depth != FIXED_DEPTHS.get(model.name, model.depth):
+        refuse("model.depth", f"{FIXED_DEPTHS[model.name]} with {name}, whose table is fixed")
+    if model.name not in ("convnet", "inception") and model.lrn:
+        refuse("model.lrn", f"false with {name}")
+    if model.maps_4cd not in (576, 608):
+        refuse("model.maps_4cd", "576 or 608")
+    if model.name == "inception":
+        if not 0 <= model.per_activation <= 10:
+            refuse("model.per_activation", "a whole number from 0 to 10")
+        if model.per_activation and model.norm != "batch":
+            refuse("model.per_activation", f"0 with model.norm={model.norm}")
+        return
+    for key in ("separable_stem", "maps_4cd", "per_activation"):
+        usual = Model.__dataclass_fields__[key].default
+        if getattr(model, key) != usual:
+            refuse(f"model.{key}", f"{str(usual).lower()} with {name}")
 
 
 def completed(old: dict[str, Any]) -> dict[str, Any]:

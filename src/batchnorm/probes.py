@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from batchnorm.data import Batches
 from batchnorm.evaluate import POPULATION_BATCHES, by_population, inference, training_set
 from batchnorm.layers import folded
+from batchnorm.multicrop import probabilities
 
 IMAGES = 1000  # the fixed images that pre-activations are watched on: the first evaluated ones
 EXAMPLES = 10  # of them, for Jacobians
@@ -89,8 +90,10 @@ PROBES: dict[str, Callable[[nn.Module, Batches, str], Row]] = {
     "jacobians": jacobians,
     "training_set": training_set,
     "inference": inference,
+    "probabilities": probabilities,
 }
-AT_THE_END = ("training_set", "inference")  # as dear as an evaluation or more: the last time alone
+# As dear as an evaluation or more: the last time alone.
+AT_THE_END = ("training_set", "inference", "probabilities")
 
 
 def watch(names: list[str], last: bool, model: nn.Module, batches: Batches, precision: str) -> Row:

@@ -1,13 +1,17 @@
-"""The record that a run leaves: one JSON file, written whole or not at all."""
+"""The record that a run leaves: one JSON file, written whole or not at all; where a run leaves
+arrays too, those are in a file beside it."""
 
+import io
 import json
 import os
 import subprocess
+import zipfile
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 VERSION = 1
@@ -32,14 +36,17 @@ def make(
     environment: dict[str, Any],
     summary: dict[str, Any],
     metrics: dict[str, list],
+    arrays: dict[str, np.ndarray] | None = None,
 ) -> Record:
-    """A record: what the run was, where it was made, how it ended, and its curves."""
+    """A record: what the run was, where it was made, how it ended, and its curves; and arrays,
+    which are written beside it."""
     return {
         "version": VERSION,
         "config": config,
         "environment": environment,
         "summary": summary,
         "metrics": metrics,
+        **({"arrays": arrays} if arrays else {}),
     }
 
 
@@ -55,8 +62,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write(path: Path, record: Record) -> None:
-    """Write one record. A NaN is written as null, so that any JSON reader can read it."""
-    text = json.dumps(_finite(record), indent=1, allow_nan=False)
+    """Write one record, its arrays first, to an .npz file of the same name. A NaN is written as
+    null, so that any JSON reader can read it."""
+    kept = {key: value for key, value in record.items() if key != "arrays"}
+    if record.get("arrays"):
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **record["arrays"])
+        write_atomically(beside(path), buffer.getvalue())
+    text = json.dumps(_finite(kept), indent=1, allow_nan=False)
     write_atomically(path, _one_line_per_list(text).encode())
 
 
@@ -69,6 +82,20 @@ def load(path: Path) -> Record:
     if not isinstance(record, dict) or record.get("version") != VERSION:
         raise RecordError(f"{path}: is not a record of version {VERSION}; move it away")
     return record
+
+
+def beside(path: Path) -> Path:
+    """Where the arrays of a record are, if it has any."""
+    return path.with_suffix(".npz")
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the record in this file. Raises RecordError where they cannot be read."""
+    try:
+        with np.load(beside(path), allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RecordError(f"{beside(path)}: cannot be read ({error}); move {path} away") from error
 
 
 def load_all(root: Path, scale: str = "*", experiment: str = "*") -> list[Record]:

@@ -81,7 +81,7 @@ def train_together(members: list[Member], data: DataSet | ImageSet, device: torc
 def restored(member: Member, data: DataSet | ImageSet, device: torch.device) -> Training:
     run = member.run
     state = checkpoint.restore(member.saved, run.config(), lambda: start(run, data, device))
-    return Training(member, state, batches_of(data, run.data, run.seed))
+    return Training(member, state, batches_of(data, run.data, run.draws))
 
 
 def _train_until_one_ends(live: list[Training]) -> list[Training]:

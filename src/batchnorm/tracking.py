@@ -80,8 +80,9 @@ class Mirror:
         self._thread.start()
 
     def log(self, row: dict[str, Any]) -> None:
-        """One evaluation's numbers (lists stay in the record); `step` is every curve's x axis."""
-        self._put(("log", {k: value for k, value in row.items() if not isinstance(value, list)}))
+        """One evaluation's numbers (lists and tensors stay in the record); `step` is every curve's
+        x axis."""
+        self._put(("log", {k: v for k, v in row.items() if isinstance(v, int | float | None)}))
 
     def image(self, key: str, path: Path) -> None:
         """A picture from a file."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ def train(
     on the same number of threads.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
     """
-    batches = batches_of(data, run.data, run.seed, replicas.rank(), replicas.count())
+    batches = batches_of(data, run.data, run.draws, replicas.rank(), replicas.count())
     precision = resolve_precision(run.precision, device)
     steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
@@ -78,7 +79,7 @@ def train(
 
 def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
     """The state of a run before its first step."""
-    model = models.build(run.model, data.shape, data.classes, run.seed)
+    model = models.build(run.model, data.shape, data.classes, run.draws)
     model = model.to(device, memory_format=torch.channels_last).train()
     if run.model.sync_statistics and replicas.count() > 1:
         model = replicas.synchronise(model)
@@ -92,7 +93,7 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
         group["lr"] = optim.rate(run.optim, state.step, steps)
     images, labels = batches.train(state.step)
     if run.model.dropout > 0:
-        torch.manual_seed(stream(run.seed, "dropout", state.step) + replicas.rank())
+        torch.manual_seed(stream(run.draws, "dropout", state.step) + replicas.rank())
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = state.network(images)
     loss = nn.functional.cross_entropy(logits.float(), labels)
@@ -182,7 +183,16 @@ def finish(
         "replicas": replicas.count(),
         "statistics_batch": statistics_batch(run),  # images
     }
-    return record.make(run.config(), where, summary, state.metrics)
+    metrics, arrays = apart(state.metrics)
+    return record.make(run.config(), where, summary, metrics, arrays)
+
+
+def apart(metrics: dict[str, list]) -> tuple[dict[str, list], dict[str, np.ndarray]]:
+    """The curves without what is a tensor at the last evaluation, and those, as arrays by the last
+    part of their names."""
+    tensors = {k: v for k, v in metrics.items() if isinstance(v[-1], Tensor)}
+    arrays = {k.rpartition("/")[2]: v[-1].numpy() for k, v in tensors.items()}
+    return {k: v for k, v in metrics.items() if k not in tensors}, arrays
 
 
 def statistics_batch(run: Run) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from batchnorm.config import Model
 from batchnorm.models.convnet import convnet
+from batchnorm.models.inception import inception
 from batchnorm.models.mlp import mlp
 from batchnorm.models.small_inception import small_inception
 from batchnorm.models.unit import ACTIVATIONS
@@ -17,6 +18,7 @@ __all__ = ["ACTIVATIONS", "INITS", "MODELS", "build"]
 Shape = tuple[int, int, int]  # of one image: height, width, channels
 MODELS: dict[str, Callable[[Model, Shape, int], nn.Module]] = {
     "convnet": convnet,
+    "inception": inception,
     "mlp": mlp,
     "small_inception": small_inception,
 }

@@ -1,10 +1,9 @@
 """A VGG-like convolutional network for 32 x 32 images that ends in global average pooling."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from batchnorm.config import Model
-from batchnorm.models.unit import unit
+from batchnorm.models.unit import LocalResponseNorm, unit
 
 SHARES = (1, 2, 2, 4)  # of the convolutions, by stage
 MAPS = (1, 2, 4, 4)  # feature maps of each stage, in widths
@@ -39,16 +38,3 @@ def convnet(config: Model, shape: tuple[int, int, int], classes: int) -> nn.Sequ
             maps = width
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout)]
     return nn.Sequential(*layers, *head, nn.Linear(maps, classes))
-
-
-class LocalResponseNorm(nn.LocalResponseNorm):
-    """GoogLeNet's: over 5 neighbouring maps, beta 0.75, k 1, and alpha 1e-4 (divided by 5) for
-    pixels in 0..255, whose deviation is about 63; ours is 1, so alpha is 63^2 times that."""
-
-    def __init__(self) -> None:
-        super().__init__(5, alpha=1e-4 * 63**2, beta=0.75, k=1.0)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """In float32: it divides by little more than 1, which bfloat16 rounds to 1."""
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float()).to(input.dtype)

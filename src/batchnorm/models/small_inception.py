@@ -1,10 +1,9 @@
 """The small Inception for CIFAR-10 of Zhang et al. 2017 (arXiv 1611.03530)."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from batchnorm.config import Model
-from batchnorm.models.unit import unit
+from batchnorm.models.unit import Branches, unit
 
 WIDTH = 96  # at which the numbers of feature maps are the published ones
 TABLE = [  # a convolution's maps; a module's, of 1x1 and of 3x3; those of a module that halves
@@ -20,13 +19,6 @@ TABLE = [  # a convolution's maps; a module's, of 1x1 and of 3x3; those of a mod
     ("inception", 176, 160),
     ("inception", 176, 160),
 ]
-
-
-class Branches(nn.ModuleList):
-    """Modules side by side on one input (m, C, H, W), their outputs concatenated along C."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self], dim=1)
 
 
 def small_inception(config: Model, shape: tuple[int, int, int], classes: int) -> nn.Sequential:

@@ -1,6 +1,7 @@
-"""A weight layer with its norm and nonlinearity: what the networks are made of."""
+"""What the networks are made of: a weight layer with its norm and nonlinearity, and others."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from batchnorm.config import Model
 from batchnorm.layers import KEEP_BIASES, NORMS
@@ -20,3 +21,23 @@ def unit(layer: nn.Linear | nn.Conv2d, config: Model, size: tuple[int, ...]) -> 
     norm = NORMS[config.norm](layer.weight.shape[0], size)
     activation = ACTIVATIONS[config.activation]()
     return [layer, activation, norm] if config.norm_after else [layer, norm, activation]
+
+
+class Branches(nn.ModuleList):
+    """Modules side by side on one input (m, C, H, W), their outputs concatenated along C."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self], dim=1)
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """GoogLeNet's: over 5 neighbouring maps, beta 0.75, k 1, and alpha 1e-4 (divided by 5) for
+    pixels in 0..255, whose deviation is about 63; ours is 1, so alpha is 63^2 times that."""
+
+    def __init__(self) -> None:
+        super().__init__(5, alpha=1e-4 * 63**2, beta=0.75, k=1.0)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """In float32: it divides by little more than 1, which bfloat16 rounds to 1."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float()).to(input.dtype)

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from batchnorm import record
 from batchnorm.report import (
+    changes,
     claims,
+    ensemble,
     figures,
     look,
     mnist,
@@ -32,6 +34,7 @@ from batchnorm.report import (
 STAND_IN = "STAND-IN-"  # begins the name of every file that is made from generated data
 STAND_IN_LINE = "STAND-IN DATA: generated images, not the real ones.\n"
 SCALES = ("full", "quick", "smoke")  # in order of preference
+COMPARED = (claims.EXPERIMENT, "imagenette")  # with the reference's runs, run for run
 
 Files = dict[Path, bytes]
 # (an experiment's rows, all rows of its scale) -> folder and end of each file's name, and content
@@ -97,6 +100,14 @@ def _inception_published(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[t
     yield "tables .md", text.encode()
 
 
+def _ensemble(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """Only where the runs left their probabilities."""
+    if ensemble.read(table):
+        yield from _drawn(ensemble.draw(table), ensemble.points(table))
+        yield "tables .csv", csv(ensemble.numbers(table))
+        yield "tables .md", (_heading(table) + ensemble.markdown(table)).encode()
+
+
 EXPERIMENTS: dict[str, Maker] = {
     "mnist": _mnist,
     "mnist_tune": _figure(mnist_tune.tune, mnist_tune.tune_points),
@@ -114,6 +125,11 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_ablations": _figure(studies_ablations.draw, studies_ablations.points),
     "cifar10_inception": _learning_rate,
     "cifar10_inception_published": _inception_published,
+    "imagenette": _learning_rate,
+    "imagenette_tune": _tune,
+    "imagenette_changes": _figure(changes.draw, changes.points),
+    "imagenette_ensemble": _ensemble,
+    "imagenet": _learning_rate,
 }
 
 
@@ -179,15 +195,15 @@ def _ledger(root: Path, table: pd.DataFrame) -> Files:
 
 
 def _comparisons(root: Path, reference: Path, table: pd.DataFrame) -> Files:
-    theirs = statistics.load(reference, experiment=claims.EXPERIMENT)
     files: Files = {}
-    for scale, rows in table[table["experiment"] == claims.EXPERIMENT].groupby("scale"):
+    compared = table[table["experiment"].isin(COMPARED)]
+    for (experiment, scale), rows in compared.groupby(["experiment", "scale"]):
         stand_in = statistics.is_stand_in(rows)
-        like = theirs[:0] if stand_in or not len(theirs) else theirs[theirs["scale"] == scale]
-        text = tables.comparison(rows, like)
+        theirs = statistics.load(reference, scale, experiment)
+        text = tables.comparison(rows, theirs[:0] if stand_in else theirs)
         heading = f"{look.data_name(rows)}, {scale} scale: means over seeds; the reference's with"
         heading += " the interval of a repeat\n\n"
-        name = f"{STAND_IN if stand_in else ''}{claims.EXPERIMENT}-compared.txt"
+        name = f"{STAND_IN if stand_in else ''}{experiment}-compared.txt"
         files[root / "tables" / scale / name] = (heading + text).encode()
     return files
 

@@ -21,6 +21,8 @@ from batchnorm.report.look import (
     title,
 )
 
+NETWORKS = {"small_inception": "small Inception, ", "inception": "Inception, "}  # in the title
+
 
 def learning_rate_points(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.DataFrame:
     """What learning_rate draws: rows of series, arm, step, accuracy, low, high, n.
@@ -30,7 +32,7 @@ def learning_rate_points(table: pd.DataFrame, published: pd.DataFrame | None) ->
     accuracy if it had one. `paper`: Figure 2 with its last step laid on the baseline's last.
     """
     parts = [_curve_points(table), _match_points(table), _overflow_points(table)]
-    if published is not None and "baseline" in set(table["arm"]):
+    if published is not None and statistics.baseline_of(table["arm"]) in set(table["arm"]):
         parts.append(_paper_points(table, published))
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
@@ -43,7 +45,7 @@ def _curve_points(table: pd.DataFrame) -> pd.DataFrame:
 
 def _match_points(table: pd.DataFrame) -> pd.DataFrame:
     found = statistics.curves(table)
-    target = statistics.best(found, "baseline").median()
+    target = statistics.best(found, statistics.baseline_of(found)).median()
     steps = {arm: statistics.steps_to_baseline(found, arm) for arm in found}
     rows = [
         {"series": "match", "arm": arm, "step": middle, "accuracy": target, "n": len(per_seed)}
@@ -60,11 +62,16 @@ def _overflow_points(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paper_points(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    end = table.loc[table["arm"] == "baseline", "planned"].max()
+    end = _baseline_steps(table)
     points = published[published["arm"].isin(table["arm"])]
     return points[["arm", "accuracy"]].assign(
         series="paper", step=points["millions"] * end / published["millions"].max()
     )
+
+
+def _baseline_steps(table: pd.DataFrame) -> int:
+    baseline = statistics.baseline_of(table["arm"])
+    return table.loc[table["arm"] == baseline, "planned"].max()
 
 
 @look
@@ -94,8 +101,8 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
     else:
         bare(axes, "top")
     _key(figure, series)
-    inception = "small Inception, " if (table["model.name"] == "small_inception").any() else ""
-    title(figure, f"{data_name(table)}: {inception}accuracy against steps, with and without BN")
+    network = NETWORKS.get(table["model.name"].iloc[0], "")
+    title(figure, f"{data_name(table)}: {network}accuracy against steps, with and without BN")
     footer(figure, *_learning_rate_words(table, series))
     return figure
 
@@ -151,7 +158,7 @@ def _label_ends(axes: Axes, points: pd.DataFrame, arms: list[str]) -> None:
 
 
 def _top_axis(axes: Axes, table: pd.DataFrame, millions: float) -> None:
-    scale = table.loc[table["arm"] == "baseline", "planned"].max() / millions
+    scale = _baseline_steps(table) / millions
     top = axes.secondary_xaxis("top", functions=(lambda x: x / scale, lambda x: x * scale))
     top.set_xlabel("the paper's training steps, millions (dashed)")
 

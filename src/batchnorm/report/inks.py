@@ -20,6 +20,7 @@ INKS = {
     "bn_x30": Ink("#0072B2", "h"),
     "bn_x5_sigmoid": Ink("#CC79A7", ">"),
 }
+INKS |= {f"inception{kind}": INKS[f"baseline{kind}"] for kind in ("", "_x5", "_sigmoid")}
 
 
 def ink(arm: str, place: int = 0) -> Ink:

@@ -46,12 +46,15 @@ HALO = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # markers on their 
 
 PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
 GRID = {"color": "#E5E5E5", "linewidth": 0.5}
-DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
+DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # by data.name, or by data.folder
+DATA_NAMES |= {"imagenette-160": "Imagenette", "imagenet": "ImageNet"}
 
 
 def data_name(table: pd.DataFrame) -> str:
     """The data set of a table's runs, as it is written in prose."""
-    name = DATA_NAMES.get(table["data.name"].iloc[0], table["data.name"].iloc[0])
+    first = table.iloc[0]
+    name = first["data.folder"] if first["data.name"] == "image_folder" else first["data.name"]
+    name = DATA_NAMES.get(name, name)
     return f"STAND-IN DATA in place of {name}" if statistics.is_stand_in(table) else name
 
 

@@ -14,6 +14,8 @@ from batchnorm import record
 from batchnorm.report import paper, watched
 
 CHANCE = 0.1  # accuracy: ten classes of equal size
+CHANCES = {"imagenet": 0.001}  # where there are others: by data.folder
+BASELINES = ("baseline", "inception")  # the arm that an experiment's others are measured against
 LEVEL = 0.95  # of every interval
 
 Columns = dict[str, np.ndarray]  # metric -> its value at each evaluation
@@ -28,15 +30,16 @@ def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     Columns: `step`; each metric by its name (null: NaN), list-valued ones as watched.reduced has
     them; `accuracy`, that of the split evaluated on (a fraction); the run's config under dotted
     keys (`optim.lr`), with `precision` as it was resolved; what made it (`environment.commit`);
-    `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root. A run without
-    evaluations has one row, at step 0, with no accuracy. Raises RecordError, naming the file.
+    `planned` (steps), `diverged`, `diverged_at_step`; `path`, relative to the root, and `file`,
+    from here. A run without evaluations has one row, at step 0, with no accuracy. Raises
+    RecordError, naming the file.
     """
     runs: list[dict[str, Any]] = []
     metrics: list[Columns] = []
     for path in sorted(root.glob(f"records/{scale}/{experiment}/*.json")):
         found = record.load(path)
         try:
-            runs.append(_run(found, path.relative_to(root)))
+            runs.append(_run(found, path.relative_to(root), path))
             metrics.append(_metrics(found))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             why = f"its {error.args[0]} is missing" if isinstance(error, KeyError) else error
@@ -44,7 +47,7 @@ def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     return _table(pd.DataFrame(runs), metrics) if runs else pd.DataFrame()
 
 
-def _run(found: record.Record, path: Path) -> dict[str, Any]:
+def _run(found: record.Record, path: Path, file: Path) -> dict[str, Any]:
     summary = found["summary"]
     overflow = summary["diverged_at_step"]
     return {
@@ -55,6 +58,7 @@ def _run(found: record.Record, path: Path) -> dict[str, Any]:
         "diverged": summary["diverged"],
         "diverged_at_step": nan if overflow is None else float(overflow),
         "path": str(PurePosixPath(path)),
+        "file": str(file),
     }
 
 
@@ -111,10 +115,11 @@ class Curve:
     planned: int  # steps the run was to have
     diverged_at: float = inf  # step
     metrics: Columns = field(default_factory=dict)  # every other, each (evaluations,)
+    chance: float = CHANCE
 
     def best(self) -> float:
         """The highest accuracy, as the paper counts; chance for a run without evaluations."""
-        return float(self.accuracy.max()) if self.accuracy.size else CHANCE
+        return float(self.accuracy.max()) if self.accuracy.size else self.chance
 
     def steps_to(self, target: float) -> float:
         """Steps until the accuracy first reaches the target; NaN if it never does.
@@ -138,12 +143,14 @@ class Curve:
 
     def at(self, step: float) -> float:
         """The accuracy at a step, linear as in steps_to; chance from where the run overflowed."""
-        return CHANCE if step >= self.diverged_at else float(np.interp(step, *self._from_start()))
+        if step >= self.diverged_at:
+            return self.chance
+        return float(np.interp(step, *self._from_start()))
 
     def _from_start(self) -> tuple[np.ndarray, np.ndarray]:
         if self.steps.size and self.steps[0] == 0:
             return self.steps, self.accuracy
-        return np.append(0, self.steps), np.append(CHANCE, self.accuracy)
+        return np.append(0, self.steps), np.append(self.chance, self.accuracy)
 
 
 Curves = dict[str, dict[int, Curve]]  # arm -> seed -> curve
@@ -153,6 +160,8 @@ def curves(table: pd.DataFrame) -> Curves:
     """The curves of one experiment at one scale, by arm and seed, in the order of the table."""
     found: Curves = {}
     names = [name for name in table if "/" in name and table[name].notna().any()]
+    folders = table["data.folder"].unique() if "data.folder" in table else []
+    chance = CHANCES.get(folders[0], CHANCE) if len(folders) else CHANCE
     for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
         read = rows.dropna(subset="accuracy").sort_values("step")
         overflow = rows["diverged_at_step"].iloc[0] if rows["diverged"].iloc[0] else inf
@@ -165,6 +174,7 @@ def curves(table: pd.DataFrame) -> Curves:
                 name: values
                 for name, values in zip(names, read[names].to_numpy(float).T, strict=True)
             },
+            chance,
         )
     return found
 
@@ -201,23 +211,29 @@ def best(found: Curves, arm: str) -> pd.Series:
     return pd.Series({s: c.best() for s, c in sorted(found.get(arm, {}).items())}, dtype=float)
 
 
-def steps_to_baseline(found: Curves, arm: str, baseline: str = "baseline") -> pd.Series:
+def baseline_of(arms: Iterable[str]) -> str:
+    """Which of an experiment's arms is its baseline."""
+    arms = set(arms)
+    return next((one for one in BASELINES if one in arms), BASELINES[0])
+
+
+def steps_to_baseline(found: Curves, arm: str) -> pd.Series:
     """Steps of each run to the highest accuracy of the baseline of the same seed; NaN: never."""
+    baseline = baseline_of(found)
     seeds = common_seeds(found, (arm, baseline))
     return pd.Series(
         {s: found[arm][s].steps_to(found[baseline][s].best()) for s in seeds}, dtype=float
     )
 
 
-def speed_up(
-    found: Curves, fast: str, slow: str = "baseline", baseline: str = "baseline"
-) -> pd.Series:
+def speed_up(found: Curves, fast: str, slow: str | None = None) -> pd.Series:
     """Steps of `slow` / steps of `fast` to the baseline's best accuracy, by seed; NaN: never.
 
-    The paper's measure (Figure 3) where `slow` is the baseline: its own steps to its own best.
+    The paper's measure (Figure 3) where `slow` is the baseline, as it is if left out: its own steps
+    to its own best.
     """
-    slow_steps = steps_to_baseline(found, slow, baseline)
-    fast_steps = steps_to_baseline(found, fast, baseline)
+    slow_steps = steps_to_baseline(found, slow or baseline_of(found))
+    fast_steps = steps_to_baseline(found, fast)
     return (slow_steps / fast_steps)[slow_steps.index.intersection(fast_steps.index)]
 
 

@@ -133,7 +133,7 @@ def comparison(yours: pd.DataFrame, reference: pd.DataFrame) -> str:
     for name, (measure, ratio, form, column) in QUANTITIES.items():
         for arm in ours:
             mine = statistics.estimate(measure(ours, arm), ratio)
-            if (ratio and arm == "baseline") or not mine.n:
+            if (ratio and arm == statistics.baseline_of(ours)) or not mine.n:
                 continue  # 1 by definition; or no baseline at the arm's seeds
             near = _repeats(measure(theirs, arm) if arm in theirs else pd.Series(), mine.n, ratio)
             printed = published[column].get(arm, nan)

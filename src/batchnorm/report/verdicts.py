@@ -8,6 +8,8 @@ from batchnorm.report import (
     claims,
     claims_cifar10,
     claims_cifar10_ablations,
+    claims_imagenette,
+    ensemble,
     mnist_claims,
     paper,
     statistics,
@@ -29,7 +31,9 @@ RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how 
     claims.EXPERIMENT: claims.RULES,
     **claims_cifar10.RULES,
     **claims_cifar10_ablations.RULES,
+    **claims_imagenette.RULES,
 }
+READS = {"imagenette_ensemble": ensemble.read}  # where a claim is not judged on curves
 
 
 def ledger() -> list[Claim]:
@@ -39,7 +43,13 @@ def ledger() -> list[Claim]:
     """
     said = paper.values()["claims"]
     found = {
-        id: Claim(id, **said[id.split()[0]], measure=parts, experiment=experiment)
+        id: Claim(
+            id,
+            **said[id.split()[0]],
+            measure=parts,
+            experiment=experiment,
+            read=READS.get(experiment, statistics.curves),
+        )
         for experiment, rules in RULES.items()
         for id, parts in rules.items()
     } | {claim.id: claim for claim in mnist_claims.ledger()}
@@ -102,6 +112,8 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
     if runs["data.name"].iloc[0] == "mnist":
         return mnist_claims.deviations(runs)
+    if runs["data.name"].iloc[0] == "image_folder":
+        return claims_imagenette.deviations(runs)
     words = [
         f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
         " 1000)",

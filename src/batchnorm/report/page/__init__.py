@@ -35,6 +35,11 @@ FRAMES: dict[str, FrameMaker] = {
     "cifar10_ablations": studies.ablations,
     "cifar10_inception": curves.learning_rate,
     "cifar10_inception_published": lambda table, every: iter(()),  # a table alone
+    "imagenette": curves.learning_rate,
+    "imagenette_tune": rates.ladder,
+    "imagenette_changes": curves.any_experiment,
+    "imagenette_ensemble": curves.any_experiment,
+    "imagenet": curves.learning_rate,
 }
 
 

@@ -1,0 +1,80 @@
+"""The rules of the experiments with the paper's network on Imagenette, and what sets them apart."""
+
+from collections.abc import Callable
+from math import inf
+
+import numpy as np
+import pandas as pd
+
+from batchnorm.report import claims, statistics
+from batchnorm.report.claims import Part, within
+from batchnorm.report.ensemble import MEMBERS, Members, Votes, mean_error
+from batchnorm.report.quantities import above, no_worse, shown
+from batchnorm.report.statistics import Estimate, estimate
+
+UNTRAINED = 0.85  # top-1 error above which a network counts as having stayed at chance
+
+
+def lower(what: str, one: Callable[[list[Votes]], float], other: Callable[[list[Votes]], float],
+          rule: str = "above 0") -> Part:  # fmt: skip
+    """Claimed: of the networks of a seed, the top-1 error `other` is lower than `one`."""
+
+    def of(found: Members) -> Estimate:
+        seeds = statistics.common_seeds(found, MEMBERS)
+        sets = [[found[arm][seed] for arm in MEMBERS] for seed in seeds]
+        learned = all(v.error("single", 1) <= UNTRAINED for votes in sets for v in votes)
+        return estimate((one(v) - other(v) for v in sets) if learned else [])
+
+    return Part(what, MEMBERS, of, rule, within(0, inf), "a network stayed at chance")
+
+
+def alone(by: str) -> Callable[[list[Votes]], float]:
+    """The mean top-1 error of the networks, each for itself."""
+    return lambda votes: float(np.mean([one.error(by, 1) for one in votes]))
+
+
+def together(by: str) -> Callable[[list[Votes]], float]:
+    """The top-1 error of the mean of their probabilities."""
+    return lambda votes: mean_error(votes, by, 1)
+
+
+RULES: dict[str, dict[str, tuple[Part, ...]]] = {
+    "imagenette": {f"{id} (Imagenette)": parts for id, parts in claims.rules("inception").items()},
+    "imagenette_changes": {
+        "C19 (Imagenette)": (no_worse("bn_x5", "bn_x5_lrn"),),
+        "C20 (Imagenette)": (
+            above("bn_x5", "bn_x5_shuffling", 0.005, ", half of the paper's point"),
+            *(shown(above("bn_x5", f"bn_x5_{change}"))
+              for change in ("rate", "dropout", "l2", "decay", "distortion")),
+        ),
+        "C24 (Imagenette)": (no_worse("bn_x5", "bn_x5_per_activation"),),
+    },
+    "imagenette_ensemble": {
+        "C25": (
+            lower("top-1 error of a network by 1 crop − by 144", alone("single"), alone("crops")),
+            lower("top-1 error by 144 crops of one network − of six",
+                  alone("crops"), together("crops")),
+            lower("top-1 error by 1 crop of one network − of six",
+                  alone("single"), together("single"), rule=""),
+        ),
+    },
+}  # fmt: skip
+
+
+def deviations(runs: pd.DataFrame) -> list[str]:
+    """In what runs on Imagenette depart from the paper's."""
+    steps, epochs = runs["planned"], runs["optim.epochs"]
+    width = runs["model.width"].max()
+    words = [
+        f"data: Imagenette, {runs['data.train_images'].max():,} training images, 10 classes (the"
+        " paper: ImageNet, 1.28 million, 1000)",
+        f"crops: {runs['data.crop_size'].max()} pixels (the paper: 224)",
+        f"network: the paper's Inception, {width}/64 of its width",
+        f"length: {epochs.max():g} epochs, {steps.max():,} steps (the paper's baseline: 31"
+        " million)",
+    ]
+    if runs["experiment"].iloc[0] == "imagenette_ensemble":
+        words.append("which member has which change: chosen here")
+    if runs["scale"].iloc[0] == "quick":
+        words.append("quick scale: a short run of a narrow network; the verdict rests on it")
+    return words

@@ -1,0 +1,200 @@
+"""Figure 4: errors by one crop and by 144, of one network and of six, from the probabilities that
+runs leave beside their records."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from batchnorm import record
+from batchnorm.report import paper, statistics, tables
+from batchnorm.report.look import (
+    GREY,
+    GRID,
+    HALO,
+    INKS,
+    WIDTH,
+    bare,
+    data_name,
+    footer,
+    look,
+    title,
+    where,
+)
+
+MEMBERS = tuple(f"member_{k}" for k in range(1, 7))
+CROPS = {"single": 1, "crops": 144}  # what an array is called, and over how many crops it is a mean
+SAYS = {"single": "1 crop", "crops": "144 crops"}
+LOOKS = {"single": INKS["bn_x5"], "crops": INKS["bn_x30"]}
+FEW = 20  # classes below which top-5 says little, and top-2 stands in its place
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What one network says of the evaluation split: class probabilities (n, classes) by a single
+    crop and by the mean over 144, and the labels (n,)."""
+
+    single: np.ndarray
+    crops: np.ndarray
+    labels: np.ndarray
+
+    def error(self, by: str, k: int) -> float:
+        """The share of images whose label is not among the k most probable classes."""
+        return error(getattr(self, by), self.labels, k)
+
+
+Members = dict[str, dict[int, Votes]]  # arm -> seed -> what it says
+
+
+def read(table: pd.DataFrame) -> Members:
+    """The votes of every run of an experiment that left them. Raises RecordError."""
+    found: Members = {}
+    for run in statistics.runs(table).itertuples():
+        if run.arm in MEMBERS and record.beside(Path(run.file)).exists():
+            arrays = record.load_arrays(Path(run.file))
+            votes = Votes(*(arrays[name] for name in ("single", "crops", "labels")))
+            found.setdefault(run.arm, {})[int(run.seed)] = votes
+    return found
+
+
+def error(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """The top-k error (a fraction) of class probabilities (n, classes). Of equal probabilities
+    those that the label shares count against it."""
+    own = np.take_along_axis(probabilities, labels[:, None].astype(int), 1)
+    return float(((probabilities >= own).sum(1) > k).mean())
+
+
+def mean_error(networks: list[Votes], by: str, k: int) -> float:
+    """The top-k error of an ensemble: the arithmetic mean of its networks' probabilities."""
+    mean = np.mean([getattr(one, by).astype(np.float64) for one in networks], axis=0)
+    return error(mean, networks[0].labels, k)
+
+
+def second(found: Members) -> int:
+    """The k that stands beside 1: 5, or 2 where there are few classes."""
+    one = next(iter(next(iter(found.values())).values()))
+    return 5 if one.single.shape[1] >= FEW else 2
+
+
+def points(table: pd.DataFrame) -> pd.DataFrame:
+    """What draw draws: rows of seed, crops, networks, k, error (%), low, high: the mean, least and
+    greatest over all ensembles of so many of the seed's networks; and series, "ours" or "paper"."""
+    found = read(table)
+    seeds = statistics.common_seeds(found, found) if found else []
+    rows = []
+    for seed in seeds:
+        networks = [runs[seed] for runs in found.values()]
+        for by, count in CROPS.items():
+            for k in (1, second(found)):
+                for size in range(1, len(networks) + 1):
+                    errors = [100 * mean_error(list(some), by, k)
+                              for some in combinations(networks, size)]  # fmt: skip
+                    rows.append({"series": "ours", "seed": seed, "crops": count, "networks": size,
+                                 "k": k, "error": np.mean(errors), "low": min(errors),
+                                 "high": max(errors)})  # fmt: skip
+    rows += [
+        {"series": "paper", "crops": row["crops"], "networks": row["models"], "k": k,
+         "error": row[f"top_{k}"]}
+        for row in paper.values()["figure_4"] if row["model"].startswith("BN-Inception")
+        for k in (1, 5)
+    ]  # fmt: skip
+    columns = ["series", "seed", "crops", "networks", "k", "error", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+
+
+@look
+def draw(table: pd.DataFrame) -> Figure:
+    """The error against the number of networks, by one crop and by 144: top-1, and top-5 or -2."""
+    rows = points(table)
+    ours, published = (rows[rows["series"] == name] for name in ("ours", "paper"))
+    k = int(ours["k"].max()) if len(ours) else 5
+    figure = Figure((WIDTH, 3.6))
+    for left, ours_k, paper_k in ((0.075, 1, 1), (0.57, k, 5)):
+        axes = figure.add_axes((left, 0.28, 0.41, 0.6))
+        _panel(axes, ours[ours["k"] == ours_k], published[published["k"] == paper_k])
+        axes.set_ylabel(f"top-{ours_k} error, %")
+        note = "" if ours_k == paper_k else f" (the paper's points: top-{paper_k})"
+        axes.set_title(f"top-{ours_k}{note}", loc="left", pad=4)
+    figure.axes[0].legend(loc="upper right", ncols=2)
+    title(figure, f"{data_name(table)}: errors of ensembles of networks, and of crops")
+    words = (
+        f"{where(table)}, {len(ours['networks'].unique())} networks. Lines: the mean over all"
+        " ensembles of so many of the networks, and over seeds; bands: the least to the greatest."
+        " An ensemble's probabilities are the arithmetic mean over its networks and crops."
+        " Diamonds: the paper's Figure 4, 1,000 classes of ImageNet."
+    )
+    footer(figure, words)
+    return figure
+
+
+def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
+    for by, count in CROPS.items():
+        colour, marker = LOOKS[by]
+        part = ours[ours["crops"] == count].groupby("networks")
+        middle = part["error"].mean()
+        axes.fill_between(middle.index, part["low"].min(), part["high"].max(), color=colour,
+                          alpha=0.2, lw=0)  # fmt: skip
+        axes.plot(middle.index, middle, color=colour, marker=marker, label=SAYS[by], **HALO)
+        theirs = published[published["crops"] == count].sort_values("networks")
+        axes.plot(theirs["networks"], theirs["error"], "D--", color=colour, markersize=6,
+                  linewidth=0.9, markeredgecolor="black", label=f"paper, {SAYS[by]}")  # fmt: skip
+    bare(axes, "top")
+    axes.grid(axis="y", **GRID)
+    axes.set(xlabel="networks", xlim=(0.7, 6.3), xticks=range(1, 7))
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    axes.tick_params(color=GREY)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Figure 4's rows, the paper's and then ours: model, resolution, crops, models, top_1, top_5,
+    top_2 (errors, %), n (seeds). Ours are means over seeds; those of one network over all networks
+    too. NaN: not printed, or not measured."""
+    rows = points(table)
+    ours = rows[rows["series"] == "ours"]
+    made = []
+    for (crops, size), part in ours.groupby(["crops", "networks"]):
+        if size in (1, ours["networks"].max()):
+            of = part.groupby("k")["error"].mean()
+            made.append({"model": _name(crops, size), "resolution": _resolution(table),
+                         "crops": crops, "models": size, "n": part["seed"].nunique(),
+                         **{f"top_{k}": value for k, value in of.items()}})  # fmt: skip
+    columns = ["model", "resolution", "crops", "models", "top_1", "top_5", "top_2", "n"]
+    return pd.DataFrame(paper.values()["figure_4"] + made).reindex(columns=columns)
+
+
+def _name(crops: int, networks: int) -> str:
+    kind = "ensemble" if networks > 1 else "one network"
+    return f"ours: {kind}, {'single crop' if crops == 1 else 'multicrop'}"
+
+
+def _resolution(table: pd.DataFrame) -> int:
+    return int(table["data.crop_size"].iloc[0])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The numbers as a Markdown table, with what sets ours apart."""
+    found = numbers(table)
+    kinds = [k for k in (1, 5, 2) if found[f"top_{k}"].notna().any()]
+    names = ["model", "resolution", "crops", "networks", *(f"top-{k} error, %" for k in kinds)]
+    lines = [
+        [row["model"], str(row["resolution"]), *(_whole(row[key]) for key in ("crops", "models")),
+         *("–" if pd.isna(row[f"top_{k}"]) else f"{row[f'top_{k}']:.2f}" for k in kinds)]
+        for _, row in found.iterrows()
+    ]  # fmt: skip
+    words = (
+        f"Ours: {where(table)}; the errors of one network are means over the members. The other"
+        " rows are the paper's, for ImageNet's 1,000 classes. Where there are ten classes, top-2"
+        " stands in the place of top-5."
+    )
+    return f"{tables.markdown_table(names, lines)}\n{words}\n"
+
+
+def _whole(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.0f}"

@@ -1,0 +1,107 @@
+"""The experiments with the paper's network: what their arms change, and nothing else."""
+
+import pytest
+
+from batchnorm import optim
+from batchnorm.config import ConfigError, Run
+from batchnorm.experiment import plan
+from batchnorm.record import flatten
+
+CHANGES = {  # section 4.2.1's, but for the rate
+    "model.dropout": 0.0,
+    "optim.weight_decay_multiplier": 0.2,
+    "optim.decay_speed": 6.0,
+    "model.lrn": False,
+    "data.shuffle_within": True,
+    "data.distortion": 0.5,
+}
+BN = {"model.norm": "batch"}
+SIGMOID = {"model.activation": "sigmoid"}
+
+
+def runs(experiment: str, scale: str = "quick") -> dict[str, Run]:
+    """The runs of one seed, by arm."""
+    said = [f"experiment={experiment}", f"scale={scale}", "stand_in=always", "output=/x"]
+    return {run.arm: run for run in plan([*said, "device=cpu", "seed=0"]).runs}
+
+
+def changed(arm: Run, reference: Run) -> dict[str, object]:
+    ours, theirs = dict(flatten(arm.config())), dict(flatten(reference.config()))
+    return {key: ours[key] for key in ours if ours[key] != theirs[key] and key != "arm"}
+
+
+def test_the_seven_networks_of_section_4_2_2():
+    arms = runs("imagenette")
+    plain = arms["inception"]
+    assert (plain.model.lrn, plain.model.dropout, plain.data.shuffle_within) == (True, 0.4, False)
+    rate = {name: {"optim.lr_multiplier": float(name)} for name in ("5", "30")}
+    assert {name: changed(run, plain) for name, run in arms.items()} == {
+        "inception": {},
+        "inception_x5": rate["5"],
+        "inception_sigmoid": SIGMOID,
+        "bn_baseline": BN,
+        "bn_x5": BN | CHANGES | rate["5"],
+        "bn_x30": BN | CHANGES | rate["30"],
+        "bn_x5_sigmoid": BN | CHANGES | rate["5"] | SIGMOID,
+    }
+
+
+def test_imagenet_has_the_same_networks_and_the_papers_steps():
+    arms, small = runs("imagenet", "full"), runs("imagenette")
+    lengths = ("optim.epochs_multiplier", "optim.decay_speed")
+    for name, run in arms.items():
+        ours, theirs = changed(run, arms["inception"]), changed(small[name], small["inception"])
+        assert {k: v for k, v in ours.items() if k not in lengths} == {
+            k: v for k, v in theirs.items() if k not in lengths
+        }
+    steps = {n: optim.steps(r.optim, 1_281_167 // 32) / 1e6 for n, r in arms.items()}
+    assert steps["inception"] == pytest.approx(31.0, abs=0.1)
+    assert steps["bn_baseline"] == pytest.approx(16.4, abs=0.1)
+    assert steps["bn_x30"] == pytest.approx(6.7, abs=0.1)
+    rates = {n: r.optim.lr * r.optim.lr_multiplier for n, r in arms.items()}
+    assert (rates["inception"], rates["bn_x5"], rates["bn_x30"]) == (
+        0.0015,
+        pytest.approx(0.0075),
+        pytest.approx(0.045),
+    )
+
+
+def test_each_change_can_be_taken_back_alone():
+    arms, plain = runs("imagenette_changes"), runs("imagenette")["inception"]
+    reference = arms.pop("bn_x5")
+    assert changed(reference, runs("imagenette")["bn_x5"]) == {"experiment": "imagenette_changes"}
+    assert changed(arms.pop("bn_x5_per_activation"), reference) == {
+        "model.norm": "batch_per_activation"
+    }
+    found: dict[str, object] = {}
+    for run in arms.values():
+        (one,) = changed(run, reference).items()
+        found |= [one]
+    usual = dict(flatten(plain.config()))
+    assert found == {key: usual[key] for key in (*CHANGES, "optim.lr_multiplier")}
+
+
+def test_the_members_of_the_ensemble_are_bn_x30_with_some_changes():
+    reference, seen = runs("imagenette")["bn_x30"], []
+    for run in runs("imagenette_ensemble").values():
+        ours = changed(run, reference)
+        assert ours.pop("probes") == ["probabilities"]
+        assert ours.pop("experiment") == "imagenette_ensemble"
+        seen.append(ours.pop("own_draws"))
+        assert ours.pop("model.dropout") in (0.05, 0.1)
+        assert ours.keys() <= {"model.init_scale", "model.per_activation"}
+    assert sorted(seen) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_ladder_is_the_plain_networks():
+    plain = runs("imagenette")["inception"]
+    for name, run in runs("imagenette_tune").items():
+        ours = changed(run, plain)
+        assert ours.pop("optim.lr", plain.optim.lr) == float(name.removeprefix("lr_"))
+        assert ours.keys() == {"experiment", *(f"data.{key}" for key in (
+            "holdout", "train_images", "test_images"))}  # fmt: skip
+
+
+def test_probabilities_need_an_image_folder():
+    with pytest.raises(ConfigError, match=r"without probabilities for data\.name=cifar10"):
+        plan(["stand_in=always", "output=/x", "scale=smoke", "probes=[probabilities]"])

@@ -1,0 +1,162 @@
+"""Figures, tables and claims of the experiments with the paper's network on Imagenette."""
+
+import numpy as np
+import pytest
+
+from batchnorm.report import build, changes, ensemble, figures, look, paper, statistics, verdicts
+from planted_imagenette import FIGURE_2, plant, plant_changes, plant_ensemble
+
+LEDGER = {claim.id: claim for claim in verdicts.ledger()}
+OF_CURVES = [f"C{n} (Imagenette)" for n in (8, 9, 10, 11, 12, 13)]
+OF_CHANGES = [f"C{n} (Imagenette)" for n in (19, 20, 24)]
+
+
+def verdict(root, claim):
+    return verdicts.judge(LEDGER[claim], statistics.load(root))
+
+
+# --- Figures 2 and 3 ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claim", OF_CURVES)
+def test_claims_hold_when_all_is_as_the_paper_says(tmp_path, claim):
+    plant(tmp_path)
+    row = verdict(tmp_path, claim)
+    assert (row["verdict"], row["n"]) == ("holds", 3), row["parts"]
+    said = "; ".join(row["deviations"])
+    assert "Imagenette, 9,469 training images" in said
+    assert "16/64" in said
+    assert "64 pixels" in said
+
+
+FAILING = {
+    "C8": ("bn_baseline", [(0, 0.1), (1, 0.5)]),
+    "C9": ("bn_x5", FIGURE_2["inception"]),
+    "C10": ("bn_x30", FIGURE_2["inception"]),
+    "C11": ("inception_x5", [(0, 0.1), (1, 0.65)]),
+    "C12": ("inception_sigmoid", [(0, 0.1), (1, 0.5)]),
+    "C13": ("bn_x5_sigmoid", [(0, 0.1), (1, 0.95)]),
+}
+
+
+@pytest.mark.parametrize("claim", FAILING)
+def test_claims_fail_when_an_effect_is_the_other_way(tmp_path, claim):
+    arm, effect = FAILING[claim]
+    plant(tmp_path, {**FIGURE_2, arm: effect})
+    assert verdict(tmp_path, f"{claim} (Imagenette)")["verdict"] == "fails"
+
+
+def test_figure_2_has_the_papers_curves_over_ours(tmp_path):
+    plant(tmp_path, noise=0)
+    table = statistics.load(tmp_path)
+    points = figures.learning_rate_points(table, paper.curves())
+    assert set(points["series"]) == {"curve", "match", "overflow", "paper"}
+    of_paper = points[(points["series"] == "paper") & (points["arm"] == "inception")]
+    assert (of_paper["step"].max(), of_paper["accuracy"].max()) == (3100, 0.722)
+    assert set(points.loc[points["series"] == "paper", "arm"]) == {
+        "inception", "bn_baseline", "bn_x5", "bn_x30", "bn_x5_sigmoid",
+    }  # fmt: skip
+    figure = figures.learning_rate(table, paper.curves())
+    assert figure._suptitle.get_text().startswith("Imagenette: Inception, ")
+    files = {path.name: content for path, content in build.render(tmp_path, tmp_path).items()}
+    assert {f"imagenette.{kind}" for kind in ("png", "svg", "csv", "md")} <= files.keys()
+    text = files["imagenette.md"].decode()
+    assert "| bn_x5 | 0.1 | 169 | 18.3 [18.3, 18.3] |" in text
+    assert "| Inception | 0.0015 | 31.0 | 1.0 | 0.722 |" in text
+    assert b"agrees" in files["imagenette-compared.txt"]
+
+
+def test_chance_is_one_in_a_thousand_on_imagenet(tmp_path):
+    plant(tmp_path, {"inception_x5": 12}, seeds=1)
+    table = statistics.load(tmp_path)
+    for folder, chance in (("imagenette-160", 0.1), ("imagenet", 0.001)):
+        (runs,) = statistics.curves(table.assign(**{"data.folder": folder})).values()
+        assert runs[0].best() == runs[0].last() == runs[0].at(5000) == chance
+
+
+# --- section 4.2.1 --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claim", OF_CHANGES)
+def test_claims_on_single_changes(tmp_path, claim):
+    plant_changes(tmp_path)
+    assert verdict(tmp_path, claim)["verdict"] == "holds"
+    arm = {"C19": "lrn", "C20": "shuffling", "C24": "per_activation"}[claim.split()[0]]
+    plant_changes(tmp_path, {f"bn_x5_{arm}": 0.75})
+    assert verdict(tmp_path, claim)["verdict"] == "fails"
+    plant_changes(tmp_path, {f"bn_x5_{arm}": (0.55, 0.7, 0.8)})
+    assert verdict(tmp_path, claim)["verdict"] == "inconclusive"
+
+
+def test_changes_are_paired_differences_to_bn_x5(tmp_path):
+    plant_changes(tmp_path, noise=0)
+    points = changes.points(statistics.load(tmp_path))
+    means = points[points["seed"].isna()].set_index("arm")["points"]
+    assert list(means.index) == list(changes.CHANGES)
+    assert means["bn_x5_dropout"] == pytest.approx(-5)
+    figure = changes.draw(statistics.load(tmp_path))
+    assert len(figure.axes[0].get_yticklabels()) == 8
+
+
+# --- Figure 4 -------------------------------------------------------------------------------------
+
+
+def test_the_error_counts_labels_that_are_not_among_the_k_best():
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]])
+    labels = np.array([0, 2, 1])
+    assert ensemble.error(probabilities, labels, 1) == pytest.approx(2 / 3)
+    assert ensemble.error(probabilities, labels, 2) == pytest.approx(1 / 3)  # a tie counts against
+    assert ensemble.error(probabilities, labels, 3) == 0
+
+
+def test_an_ensemble_is_the_arithmetic_mean_of_probabilities():
+    """Not of logits, and no vote: the label has the largest mean, and one network of three."""
+    rows = ([[0.9, 0.1]], [[0.4, 0.6]], [[0.4, 0.6]])
+    networks = [ensemble.Votes(np.array(r), np.array(r), np.array([0])) for r in rows]
+    assert [one.error("single", 1) for one in networks] == [0, 1, 1]
+    assert ensemble.mean_error(networks, "single", 1) == 0
+    assert ensemble.mean_error(networks[1:], "crops", 1) == 1
+
+
+def test_c25_follows_the_probabilities(tmp_path):
+    plant_ensemble(tmp_path / "holds")
+    row = verdict(tmp_path / "holds", "C25")
+    assert (row["verdict"], row["n"]) == ("holds", 3), row["parts"]
+    assert any("which member" in words for words in row["deviations"])
+    plant_ensemble(tmp_path / "crops", crops=1.0)  # crops do harm
+    assert verdict(tmp_path / "crops", "C25")["verdict"] == "fails"
+    plant_ensemble(tmp_path / "alike", shared=1.0)  # six times the same network
+    assert verdict(tmp_path / "alike", "C25")["verdict"] != "holds"
+    plant_ensemble(tmp_path / "chance", single=0.0, crops=0.0)
+    assert verdict(tmp_path / "chance", "C25")["verdict"] == "inconclusive"
+    plant_ensemble(tmp_path / "few", seeds=1)
+    assert verdict(tmp_path / "few", "C25")["verdict"] == "not run"
+
+
+@pytest.mark.parametrize(("classes", "k"), [(10, 2), (30, 5)])
+def test_figure_4_has_the_papers_rows_and_ours(tmp_path, classes, k):
+    plant_ensemble(tmp_path, seeds=1, classes=classes)
+    table = statistics.load(tmp_path)
+    numbers = ensemble.numbers(table)
+    assert list(numbers["model"][:7]) == [r["model"] for r in paper.values()["figure_4"]]
+    ours = numbers[7:].set_index(["crops", "models"])
+    assert list(ours.index) == [(1, 1), (1, 6), (144, 1), (144, 6)]
+    assert ours[f"top_{k}"].notna().all()
+    assert ours["top_1"].is_monotonic_decreasing is False
+    assert ours.loc[(144, 6), "top_1"] < ours.loc[(144, 1), "top_1"] < ours.loc[(1, 1), "top_1"]
+    text = ensemble.markdown(table)
+    assert "| BN-Inception multicrop | 224 | 144 | 1 | 21.99 | 5.82 |" in text
+    assert "| ours: ensemble, multicrop | 64 | 144 | 6 |" in text
+    assert ("top-2 error" in text) == (k == 2)
+    assert look.render(ensemble.draw(table), "svg")
+
+
+def test_figure_4_where_only_some_have_run(tmp_path):
+    plant_ensemble(tmp_path, seeds=1)
+    for path in tmp_path.rglob("member_[456]-0.*"):
+        path.unlink()
+    (tmp_path / "records/quick/imagenette_ensemble/member_3-0.npz").unlink()  # overflowed
+    points = ensemble.points(statistics.load(tmp_path))
+    assert points.loc[points["series"] == "ours", "networks"].max() == 2
+    names = {path.name for path in build.render(tmp_path)}
+    assert {"imagenette_ensemble.svg", "imagenette_ensemble.md"} <= names
