@@ -132,7 +132,7 @@ def opened(browser, root):
             offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
         )
         contexts.append(context)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(240_000)  # a busy machine is slow to open 5 MB
         shown, wrong = context.new_page(), []
         shown.on("console", lambda said: wrong.append(said.text))
         shown.on("pageerror", lambda error: wrong.append(str(error)))

@@ -49,7 +49,7 @@ class Panel:
             for axis, words in (("x", self.x), ("y", self.y))
         }
         shapes = [_across(axis, value) for axis, value in self.lines]
-        above = [*filter(None, _wrapped(self.title, 48).split("<br>"))]
+        above = [*filter(None, _wrapped(self.title, 40).split("<br>"))]
         notes = [_note("<br>".join(above), 0, "left", 4)]
         if mark:
             notes.append(_note(mark, 1, "right", 4 + 16 * len(above)))
