@@ -216,7 +216,10 @@ def test_what_a_network_has_no_place_for_is_refused():
     for wrong in ("depth=10", "maps_4cd=600", "per_activation=11", "per_activation=2"):
         with pytest.raises(ConfigError, match=f"model.{wrong}: must be"):
             planned("model=inception", "arm=baseline", f"model.{wrong}")
-    assert planned("model=inception", "arm=bn_baseline", "model.per_activation=2").runs
+    both = ["model=inception", "arm=bn_baseline", "model.per_activation=2"]
+    assert planned(*both).runs
+    with pytest.raises(ConfigError, match=r"sync_statistics=True: must be false.*per_activation=2"):
+        planned(*both, "model.sync_statistics=true")
 
 
 FOLDERS = {

@@ -309,8 +309,12 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         if not good(value(key)):
             refuse(key, allowed)
     _validate_model(run.model, refuse)
-    if run.model.sync_statistics and (run.model.norm != "batch" or run.model.per_activation):
-        refuse("model.sync_statistics", "false but with model.norm=batch, per feature map")
+    if run.model.sync_statistics and run.model.norm != "batch":
+        refuse("model.sync_statistics", f"false with model.norm={run.model.norm}")
+    if run.model.sync_statistics and run.model.per_activation:
+        refuse(
+            "model.sync_statistics", f"false with model.per_activation={run.model.per_activation}"
+        )
     if run.data.batch_size < 2 and run.model.norm != "none":
         refuse(
             "data.batch_size",
