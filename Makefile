@@ -51,7 +51,7 @@ reproduce-ablations: setup  ## section 4.2.1's changes one at a time, depth, the
 reproduce-mnist: setup  ## Figure 1 on MNIST (5 minutes), and claims C5, C6, C14 to C16
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
 
-reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (about 40 minutes)
+reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (40 minutes, estimated)
 	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)
 
 reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette
