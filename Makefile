@@ -39,6 +39,7 @@ bench: setup  ## images per second against the usual recipe, and what the loop c
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_mnist.py
 	$(BIN)/python scripts/bench_images.py
+	$(BIN)/python scripts/bench_images.py data.image_size=80 data.crop_size=64
 
 reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights, trained here
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \

@@ -18,6 +18,7 @@ from batchnorm.train import resolve_device
 from bench import report
 
 WORKERS = 2  # of the streaming loader
+SETTLE = 1.0  # seconds, in which they fill their queues
 
 
 def asked(name: str, overrides: list[str]) -> tuple[Data, data.Where]:
@@ -58,11 +59,12 @@ def main() -> None:
     except (ConfigError, data.DataError) as error:
         sys.exit(f"error: {error}")
     found: dict[str, list[float]] = {loader: [] for loader in both}
-    for batches in both.values():
-        rate(batches, 0, 5)
+    rate(both["memory"], 0, both["memory"].per_epoch)  # every page mapped, as after one epoch
+    rate(both["stream"], 0, 5)
     for turn in range(options.rounds):
         for loader, batches in both.items():
-            # what the workers have decoded ahead, while the other loader ran, is not counted
+            # what the workers decode ahead neither slows the other loader nor is counted
+            time.sleep(SETTLE)
             rate(batches, 5 + turn * (options.batches + 4), 4)
             found[loader].append(rate(batches, 9 + turn * (options.batches + 4), options.batches))
     print(f"{options.data}, crops of {config.crop_size}, batches of {config.batch_size}, {device}")
