@@ -14,7 +14,7 @@ from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
 from batchnorm.record import RecordError, load, record_path
 from batchnorm.stack import stackable
-from batchnorm.tracking import Mirror, leave, resolve_mode
+from batchnorm.tracking import Mirror, belongs_to, leave, resolve_mode
 from batchnorm.train import resolve_device
 
 REFERENCE = Path("results")
@@ -89,7 +89,8 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
 
 def mirror_figures(made: Plan) -> None:
     """Send the experiment's figures to W&B, as one more run of its group."""
-    figures = sorted(made.root.glob(f"figures/{made.cfg.scale}/*{made.cfg.name}.png"))
+    drawn = sorted(made.root.glob(f"figures/{made.cfg.scale}/*.png"))
+    figures = [one for one in drawn if belongs_to(one.stem, options("experiment")) == made.cfg.name]
     mode = resolve_mode(made.cfg.wandb)
     mirror = Mirror(made.cfg.name, "figures", {}, Path(made.cfg.output), mode)
     for path in figures:

@@ -27,6 +27,13 @@ def resolve_mode(mode: str) -> str:
         return "offline"
 
 
+def belongs_to(figure: str, names: list[str]) -> str | None:
+    """The experiment that a figure is of: mnist_tune of mnist_tune, mnist_1a of mnist."""
+    figure = figure.removeprefix("STAND-IN-")
+    begins = [name for name in names if figure == name or figure.startswith(f"{name}_")]
+    return max(begins, key=len, default=None)
+
+
 def _wandb() -> ModuleType:
     """The library, told before it is imported to report nothing to anybody: even an offline run
     would otherwise try to reach a server, and may hang for it at the end."""

@@ -15,6 +15,7 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from batchnorm import record
+from batchnorm.tracking import belongs_to
 
 PROJECT = "batchnorm"
 LAYERS = ("p15", "p50", "p85")  # of a layer's pre-activations, as probes.in_numbers names them
@@ -57,13 +58,6 @@ def _study(root: Path, name: str, names: list[str], found: list[record.Record]) 
         tuple(path for path in pictures if belongs_to(path.stem, names) == name),
         table.read_text() if table.is_file() else "",
     )
-
-
-def belongs_to(figure: str, names: list[str]) -> str | None:
-    """The experiment that a figure is of: mnist_tune of mnist_tune, mnist_1a of mnist."""
-    figure = figure.removeprefix("STAND-IN-")
-    begins = [name for name in names if figure == name or figure.startswith(f"{name}_")]
-    return max(begins, key=len, default=None)
 
 
 def panels(study: Study) -> dict[str, list]:

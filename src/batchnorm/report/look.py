@@ -140,6 +140,19 @@ def ticks(axes: Axes, values: Iterable[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
+def edge_words(tried: Iterable[float], chosen: Iterable[float]) -> str:
+    """A sentence for a footer where what was chosen is the least or the largest that was tried."""
+    tried, ends = set(tried), set(chosen)
+    if len(tried) < 2 or not ends & {min(tried), max(tried)}:
+        return ""
+    return " The choice lies at an edge of what was tried: better may lie beyond."
+
+
+def number(value: float, digits: int, sign: str = "+") -> str:
+    """A value to so many digits, with a true minus sign and no negative zero; sign as in format."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+
+
 def where(table: pd.DataFrame) -> str:
     """The data, scale and seeds of a figure's footer."""
     return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm"

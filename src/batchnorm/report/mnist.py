@@ -23,6 +23,7 @@ from batchnorm.report.look import (
 )
 
 PAPER_STEPS = 50_000
+ZOOM = (0.95, 0.985)  # accuracies, in the insets
 PAIRS = (("baseline", "bn"), ("baseline_best", "bn_best"))  # at one rate; each at its own best
 
 
@@ -126,6 +127,7 @@ def accuracy(table: pd.DataFrame) -> Figure:
         _draw_accuracies(axes, part)
         step_axis(axes, table["planned"].max())
         axes.set_yticks([0.7, 0.8, 0.9, 1.0], ["0.7", "0.8", "0.9", "1"])
+        _zoom(axes, part, table["planned"].max())
         axes.set_title(rates(table[table["arm"].isin(pair)], place), loc="left")
         axes.set(xlabel="training steps", ylabel="" if place else "test accuracy")
     key(figure, 0.225)
@@ -134,9 +136,31 @@ def accuracy(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _zoom(axes: Axes, points: pd.DataFrame, planned: float) -> None:
+    """The end of both curves again, in the corner that they leave free."""
+    inset = axes.inset_axes((0.38, 0.1, 0.6, 0.54))
+    _draw_lines(inset, points)
+    inset.spines["right"].set_visible(True)
+    inset.set(xlim=(0, planned * 1.02), ylim=ZOOM)
+    inset.set_xticks([])
+    inset.set_yticks(ZOOM, [f"{level:g}" for level in ZOOM])
+    inset.tick_params(length=2)
+
+
 def _draw_accuracies(axes: Axes, points: pd.DataFrame) -> None:
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
     axes.set_axisbelow(True)
+    _draw_lines(axes, points)
+    ends = points[points["series"] == "ours"].groupby("arm", sort=False).tail(1)
+    low, high = axes.get_ylim()
+    heights = spread([(y - low) / (high - low) for y in ends["accuracy"]], 0.08, 0.99)
+    for end, y in zip(ends.itertuples(), heights, strict=True):
+        net = NETS[end.norm]
+        axes.text(1.01, y, f"{net.label} {end.accuracy:.3f}", fontsize=SMALL, va="center",
+                  color=net.colour, transform=axes.transAxes)  # fmt: skip
+
+
+def _draw_lines(axes: Axes, points: pd.DataFrame) -> None:
     for (series, arm), part in points.groupby(["series", "arm"], sort=False):
         net = NETS[part["norm"].iloc[0]]
         if series == "paper":
@@ -146,12 +170,6 @@ def _draw_accuracies(axes: Axes, points: pd.DataFrame) -> None:
             part["step"], part["low"], part["high"], color=net.colour, alpha=0.2, lw=0
         )
         axes.plot(part["step"], part["accuracy"], color=net.colour, dashes=net.dashes, label=arm)
-    ends = points[points["series"] == "ours"].groupby("arm", sort=False).tail(1)
-    low, high = axes.get_ylim()
-    heights = spread([(y - low) / (high - low) for y in ends["accuracy"]], 0.08, 0.99)
-    for end, y in zip(ends.itertuples(), heights, strict=True):
-        axes.text(1.01, y, f"{NETS[end.norm].label} {end.accuracy:.3f}", fontsize=SMALL,
-                  va="center", transform=axes.transAxes)  # fmt: skip
 
 
 def draw_read(axes: Axes, x: pd.Series, y: pd.Series, net: Net, label: str) -> None:
@@ -194,7 +212,7 @@ def _accuracy_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
         f"{run_words(table)} Accuracy: fraction of the test images, population statistics. Line:"
         " median, band: minimum to maximum over the seeds; the number: the last median."
         " The paper gives no learning rate: its curves, read off its plot, are the same in both"
-        " panels.",
+        f" panels. Insets: the same lines from {ZOOM[0]:g} to {ZOOM[1]:g}.",
         f"Largest vertical distance of our median from the points of the paper: {', '.join(far)}.",
     ]
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from batchnorm.report import statistics
-from batchnorm.report.look import GREY, WIDTH, bare, data_name, footer, look, spread, title
+from batchnorm.report.look import GREY, SMALL, WIDTH, bare, data_name, footer, look, spread, title
 from batchnorm.report.mnist import NETS, PAIRS, norms_of, run_words, step_axis
 from batchnorm.report.watched import EXAMPLES, QUANTILES
 
@@ -48,7 +48,7 @@ def drift(table: pd.DataFrame) -> Figure:
         axes.set(xlabel="hidden layer", ylabel="" if place else "in spreads of the unit")
         axes.set_xticks(HIDDEN)
         axes.set_xlim(0.6, 3.4)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.05 * points["drift"].max())
     figure.legend(*axes.get_legend_handles_labels(), ncols=4, loc="center", handlelength=2.8,
                   bbox_to_anchor=(0.5, 0.22), columnspacing=1.3)  # fmt: skip
     title(figure, f"{data_name(table)}: how far the inputs of the sigmoids drift")
@@ -123,9 +123,9 @@ def scale(table: pd.DataFrame) -> Figure:
     for row, (norm, net) in enumerate(NETS.items()):
         bottom = 0.625 - 0.385 * row
         axes = figure.add_axes((0.075, bottom, 0.23, 0.28))
+        _frame(axes, table, row, f"{net.label}: layers 1 to 4", limits)
+        axes.set_ylabel("norm of weights / first norm")
         _draw_norms(axes, norms[norms["norm"] == norm])
-        axes.set_ylabel("norm / first norm")
-        _frame(axes, table, row, f"{net.label}: weights", limits)
         for place, layer in enumerate(JACOBIANS):
             axes = figure.add_axes((0.395 + 0.32 * place, bottom, 0.225, 0.28))
             part = singular[(singular["norm"] == norm) & (singular["layer"] == layer)]
@@ -158,7 +158,11 @@ def _draw_norms(axes: Axes, points: pd.DataFrame) -> None:
         dashes = {1: (), 2: (5, 1.2), 3: (2.5, 1.2), 4: (1, 1.2)}[layer]
         axes.plot(part["step"], part["value"], color=net.colour, dashes=dashes, linewidth=1.1,
                   label=f"layer {layer}")  # fmt: skip
-    axes.legend(fontsize=6, loc="best", handlelength=2.4, labelspacing=0.2)
+    last = points.groupby("layer")["value"].last()
+    low, high = axes.get_ylim()
+    heights = spread(list((last - low) / (high - low)), 0.09, 1)
+    for layer, y in zip(last.index, heights, strict=True):
+        axes.text(1.03, y, str(layer), fontsize=SMALL, va="center", transform=axes.transAxes)
 
 
 def _draw_singular(axes: Axes, points: pd.DataFrame, colour: str) -> None:
@@ -172,9 +176,9 @@ def _draw_singular(axes: Axes, points: pd.DataFrame, colour: str) -> None:
     low, high = np.log(axes.get_ylim())
     ends = np.log(wide[list(QUANTILES)].iloc[-1].clip(np.exp(low)))
     for percent, y in zip(
-        QUANTILES, spread(list((ends - low) / (high - low)), 0.075, 1), strict=True
+        QUANTILES, spread(list((ends - low) / (high - low)), 0.085, 1), strict=True
     ):
-        axes.text(1.02, y, f"{percent} %", fontsize=6, va="center", transform=axes.transAxes)
+        axes.text(1.02, y, f"{percent} %", fontsize=SMALL, va="center", transform=axes.transAxes)
 
 
 def scale_words(table: pd.DataFrame) -> list[str]:

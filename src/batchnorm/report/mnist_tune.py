@@ -7,9 +7,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator
 
 from batchnorm.report import statistics
-from batchnorm.report.look import GREY, SMALL, WIDTH, bare, data_name, footer, look, title
+from batchnorm.report.look import (
+    GREY,
+    SMALL,
+    WIDTH,
+    bare,
+    data_name,
+    edge_words,
+    footer,
+    look,
+    number,
+    title,
+)
 from batchnorm.report.mnist import NETS, run_words
 
 FLOOR = 0.85  # accuracy: what is below it is drawn here, with its number
@@ -121,10 +133,16 @@ def _draw_rates(axes: Axes, points: pd.DataFrame) -> None:
                 axes.text(1.08 * x, FLOOR, f"↓ {low:.2f}", va="center", fontsize=SMALL)
         best = part[part["chosen"]]
         if len(best):
-            axes.annotate("★", (best["x"].iloc[0], best["y"].max()), xytext=(0, 2), ha="center",
-                          textcoords="offset points", color=net.colour)  # fmt: skip
-    low = shown["y"].min()
-    axes.set_ylim(low - 0.1 * (1 - low), 1)
+            above = norm == "batch"
+            axes.annotate(f"★ best {net.label}", (best["x"].iloc[0], mean[best["x"].iloc[0]]),
+                          xytext=(4, 24 if above else -40), textcoords="offset points", ha="right",
+                          color=net.colour, fontsize=SMALL,
+                          arrowprops={"arrowstyle": "-", "color": net.colour, "lw": 0.6,
+                                      "shrinkB": 4})  # fmt: skip
+    axes.yaxis.set_major_locator(MultipleLocator(0.01))
+    low, high = shown["y"].min(), shown["y"].max()
+    room = max(high - low, 0.01)
+    axes.set_ylim(low - 0.15 * room, high + 0.35 * room)
 
 
 def _draw_gaps(axes: Axes, found: list[Gap]) -> None:
@@ -141,7 +159,7 @@ def _draw_gaps(axes: Axes, found: list[Gap]) -> None:
                   markerfacecolor="#404040" if std == stds[-1] else "white")  # fmt: skip
     for lr in sorted({gap.lr for gap in found}):
         values = [gap.points.value for gap in found if gap.lr == lr]
-        text = "\n".join(f"{value:+.2f}" for value in values)
+        text = "\n".join(number(value, 2) for value in values)
         axes.text(lr, CEILING * 1.15, text, ha="center", va="bottom", fontsize=SMALL)
     axes.set_ylim(min([-0.5, *axes.get_ylim()]), CEILING * 1.1)
 
@@ -166,7 +184,8 @@ def _tune_words(table: pd.DataFrame, points: pd.DataFrame, split: str) -> list[s
         " highest mean of each network, its best. Right: the difference in percentage points, same"
         " rate, deviation and seed, with its 95 % interval (Student's t), in numbers first"
         " of the smaller deviation, then of the larger; a gap above"
-        f" {CEILING:g} points is drawn at {CEILING:g}.",
+        f" {CEILING:g} points is drawn at {CEILING:g}."
+        f"{edge_words(points['lr'], points.loc[points['chosen'], 'lr'])}",
         tie_words(points),
     ]
 
@@ -193,4 +212,5 @@ def tie_words(points: pd.DataFrame) -> str:
 
 
 def _points(found: statistics.Estimate) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    value, low, high = (number(of, 2, "") for of in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"

@@ -8,15 +8,19 @@ from matplotlib.figure import Figure
 
 from batchnorm.report import statistics
 from batchnorm.report.look import (
+    BN,
     GREY,
     HALO,
     SMALL,
     WIDTH,
+    Ink,
     bare,
     data_name,
+    edge_words,
     footer,
     ink,
     look,
+    number,
     seeds_of,
     title,
 )
@@ -48,9 +52,11 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     bare(axes, "top")
     axes.set_xscale("log")
     by_dropout = list(points.groupby("dropout"))
+    with_bn = (table["model.norm"] == "batch").all()
     for place, (dropout, part) in enumerate(by_dropout):
         apart = 1 + 0.02 * (place - (len(by_dropout) - 1) / 2)  # so that points do not hide others
-        _draw_ladder(axes, part.assign(x=part["lr"] * apart), place, f"Dropout {dropout:g}")
+        of = BN if with_bn else ink("", [0, 6, 4, 5, 3, 1][place % 6])
+        _draw_ladder(axes, part.assign(x=part["lr"] * apart), of, f"Dropout {dropout:g}")
     chosen = points[points["chosen"]]
     among = f", Dropout {chosen['dropout'].iloc[0]:g}" if len(by_dropout) > 1 else ""
     axes.annotate(
@@ -71,14 +77,14 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     room = max(high - low, 0.02)
     axes.set_ylim(low - 0.1 * room, high + 0.2 * room)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
-    network = "network with BN" if (table["model.norm"] == "batch").all() else "plain network"
+    network = "network with BN" if with_bn else "plain network"
     title(figure, f"{data_name(table)}: learning rate of the {network}")
-    footer(figure, _ladder_words(table, split))
+    footer(figure, _ladder_words(table, split) + edge_words(points["lr"], chosen["lr"]))
     return figure
 
 
-def _draw_ladder(axes: Axes, points: pd.DataFrame, place: int, label: str) -> None:
-    colour, marker = ink("", [0, 6, 4, 5, 3, 1][place % 6])
+def _draw_ladder(axes: Axes, points: pd.DataFrame, of: Ink, label: str) -> None:
+    colour, marker = of
     middle = points.groupby("x")["best"].median()
     axes.plot(middle.index, middle, color=colour, zorder=2)
     axes.plot([], [], color=colour, marker=marker, label=label, **HALO)  # for the legend
@@ -89,7 +95,7 @@ def _draw_ladder(axes: Axes, points: pd.DataFrame, place: int, label: str) -> No
 
 def _ladder_words(table: pd.DataFrame, split: str) -> str:
     held = table["data.holdout"].max()
-    cut = f", on {held} images cut from the training set" if split == "validation" else ""
+    cut = f", on {held:,} images cut from the training set" if split == "validation" else ""
     return (
         f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm."
         f" Best accuracy of each run (fraction of images){cut}: one point per seed, line through"
@@ -191,5 +197,5 @@ def _draw_precision(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _signed(row: NamedTuple) -> str:
-    value, low, high = (f"{round(x, 2) + 0.0:+.2f}" for x in (row.points, row.low, row.high))
+    value, low, high = (number(x, 2) for x in (row.points, row.low, row.high))
     return value if pd.isna(row.low) else f"{value}  [{low}, {high}]"

@@ -24,6 +24,7 @@ from batchnorm.report.look import (
     data_name,
     footer,
     look,
+    number,
     seeds_and_median,
     ticks,
     title,
@@ -203,12 +204,8 @@ def _draw_row(axes: Axes, rows: pd.DataFrame, y: int, limit: float) -> None:
 
 
 def _numbers(mean: pd.Series) -> str:
-    value, low, high = (f"{round(mean[key], 1) + 0.0:+.1f}" for key in ("points", "low", "high"))
-    return _minus(value if pd.isna(mean["low"]) else f"{value}  [{low}, {high}]")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    value, low, high = (number(mean[key], 1) for key in ("points", "low", "high"))
+    return value if pd.isna(mean["low"]) else f"{value}  [{low}, {high}]"
 
 
 # --- batch sizes ----------------------------------------------------------------------------------
@@ -249,7 +246,7 @@ def _draw_inference(axes: Axes, points: pd.DataFrame) -> None:
     axes.set_yscale("symlog", linthresh=1)
     low, high = axes.get_ylim()
     shown = [value for value in (-30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if low <= value <= high]
-    axes.set_yticks(shown, [_minus(f"{value:+g}") if value else "0" for value in shown])
+    axes.set_yticks(shown, [f"{value:+g}".replace("-", "−") if value else "0" for value in shown])
     axes.set_yticks([], minor=True)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_title("C4  statistics at test time", loc="left", pad=4, weight="bold")

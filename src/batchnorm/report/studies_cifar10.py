@@ -16,6 +16,7 @@ from batchnorm.report.look import (
     WIDTH,
     bare,
     data_name,
+    edge_words,
     footer,
     ink,
     look,
@@ -49,16 +50,19 @@ def dropout_points(table: pd.DataFrame) -> pd.DataFrame:
 def dropout(table: pd.DataFrame) -> Figure:
     """Test accuracy, and its distance to the training accuracy, against Dropout, +- BN."""
     points = dropout_points(table)
+    shares = sorted(points["dropout"].unique())  # evenly apart: in proportion, three would crowd
+    points = points.assign(place=points["dropout"].map(shares.index))
     figure = Figure((WIDTH, 3.3))
     panels = [figure.add_axes((left, 0.275, 0.39, 0.585)) for left in (0.09, 0.6)]
     for axes, quantity in zip(panels, ("best", "gap"), strict=True):
         for norm, of, label in (("batch", BN, "with BN"), ("none", PLAIN, "without BN")):
             part = points[points["norm"] == norm]
-            seeds_and_median(axes, part, "dropout", quantity, of, label)
+            seeds_and_median(axes, part, "place", quantity, of, label)
         bare(axes, "top")
         axes.grid(axis="y", **GRID)
         axes.set_xlabel("Dropout: probability of dropping a unit")
-        ticks(axes, points["dropout"])
+        axes.set_xticks(range(len(shares)), [f"{share:g}" for share in shares])
+        axes.set_xlim(-0.15, len(shares) - 0.85)
     _mark_without_dropout(panels[0], points)
     panels[0].set_ylabel("best test accuracy")
     panels[1].set_ylabel("training − test accuracy")
@@ -69,7 +73,7 @@ def dropout(table: pd.DataFrame) -> Figure:
     words = (
         f"{where(table)}. Left: best accuracy of each run (fraction of test images). Right:"
         " accuracy on training images less that on test images at the end, neither augmented,"
-        f" with population statistics. {DOTS}"
+        f" with population statistics. {DOTS} The probabilities are drawn evenly apart."
     )
     footer(figure, words)
     return figure
@@ -80,8 +84,8 @@ def _mark_without_dropout(axes: Axes, points: pd.DataFrame) -> None:
     level = points.loc[(points["norm"] == "batch") & (points["dropout"] == 0), "best"].median()
     if pd.notna(level):
         axes.axhline(level, color=BN.colour, linewidth=0.8, dashes=(4, 2), zorder=1)
-        axes.annotate("BN, no Dropout", (1, level), xycoords=("axes fraction", "data"),
-                      xytext=(0, 3), textcoords="offset points", ha="right", fontsize=SMALL,
+        axes.annotate("BN, no Dropout", (0.02, level), xycoords=("axes fraction", "data"),
+                      xytext=(0, -4), textcoords="offset points", va="top", fontsize=SMALL,
                       color=BN.colour)  # fmt: skip
 
 
@@ -187,10 +191,12 @@ def schedule(table: pd.DataFrame) -> Figure:
              ylabel="best validation accuracy")  # fmt: skip
     ticks(axes, points["final_lr"])
     title(figure, f"{data_name(table)}: the decay of the learning rate that all arms share")
+    dots = DOTS if points["seed"].nunique() > 1 else "A point is one run."
     words = (
-        f"{where(table)}. Best accuracy of each run (fraction), on {table['data.holdout'].max()}"
-        f" images cut from the training set. {DOTS} Diamonds: the mean of the arms; star: its"
+        f"{where(table)}. Best accuracy of each run (fraction), on {table['data.holdout'].max():,}"
+        f" images cut from the training set. {dots} Diamonds: the mean of the arms; star: its"
         " highest value, which the rule chooses."
+        f"{edge_words(points['final_lr'], [best['final_lr']])}"
     )
     footer(figure, words)
     return figure
