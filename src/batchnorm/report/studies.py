@@ -48,7 +48,7 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     """Best accuracy on the held-out split (fraction) against the learning rate, per Dropout."""
     points = ladder_points(table)
     figure = Figure((WIDTH, 3.9))
-    axes = figure.add_axes((0.075, 0.24, 0.905, 0.68))
+    axes = figure.add_axes((0.085, 0.24, 0.895, 0.68))
     bare(axes, "top")
     axes.set_xscale("log")
     by_dropout = list(points.groupby("dropout"))
