@@ -90,12 +90,14 @@ def test_yours_agree_or_differ():
 def test_the_comparison_fits_a_terminal(tmp_path):
     plant(tmp_path / "yours", {**ALIKE, "bn_x30": [(0, 0.1), (1, 0.65)]})
     plant(tmp_path / "reference")
-    text = tables.comparison(
-        statistics.load(tmp_path / "yours"), statistics.load(tmp_path / "reference")
-    )
+    both = [statistics.load(tmp_path / root) for root in ("yours", "reference")]
+    text = tables.comparison(*both, published=True)
     assert max(map(len, text.splitlines())) <= 100
     assert "agrees" in text
     assert text.count("differs") == 2  # bn_x30: its accuracy and its speed-up
+    alone = tables.comparison(*both, published=False)  # arms that the paper does not have
+    assert alone.count("differs") == 1
+    assert "speed-up" not in alone and "paper" not in alone
 
 
 def test_a_section_is_replaced_between_its_markers():

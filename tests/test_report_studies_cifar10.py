@@ -56,8 +56,8 @@ def test_dropout_shows_medians_and_the_gap(tmp_path):
     plant(tmp_path, "cifar10_dropout", {"bn_0": (0.5, 0.7, 0.71)}, noise=0)
     figure = studies_cifar10.dropout(statistics.load(tmp_path))
     bn = medians(figure, 0, "with BN")
-    assert bn == pytest.approx({0: 0.7, 0.05: 0.72, 0.1: 0.715, 0.4: 0.66})
-    assert medians(figure, 1, "with BN")[0.4] == pytest.approx(0.028)
+    assert bn == pytest.approx({0: 0.7, 1: 0.72, 2: 0.715, 3: 0.66})  # at 0, 0.05, 0.1, 0.4
+    assert medians(figure, 1, "with BN")[3] == pytest.approx(0.028)
     assert medians(figure, 1, "without BN")[0] == pytest.approx(0.01)
     (level,) = (text for text in figure.axes[0].texts if "no Dropout" in text.get_text())
     assert level.xy[1] == pytest.approx(0.7)

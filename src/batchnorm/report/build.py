@@ -34,7 +34,6 @@ from batchnorm.report import (
 STAND_IN = "STAND-IN-"  # begins the name of every file that is made from generated data
 STAND_IN_LINE = "STAND-IN DATA: generated images, not the real ones.\n"
 SCALES = ("full", "quick", "smoke")  # in order of preference
-COMPARED = (claims.EXPERIMENT, "imagenette")  # with the reference's runs, run for run
 
 Files = dict[Path, bytes]
 # (an experiment's rows, all rows of its scale) -> folder and end of each file's name, and content
@@ -196,13 +195,14 @@ def _ledger(root: Path, table: pd.DataFrame) -> Files:
 
 def _comparisons(root: Path, reference: Path, table: pd.DataFrame) -> Files:
     files: Files = {}
-    compared = table[table["experiment"].isin(COMPARED)]
-    for (experiment, scale), rows in compared.groupby(["experiment", "scale"]):
+    drawn = table[table["experiment"].isin(EXPERIMENTS)]
+    for (experiment, scale), rows in drawn.groupby(["experiment", "scale"], sort=False):
         stand_in = statistics.is_stand_in(rows)
         theirs = statistics.load(reference, scale, experiment)
-        text = tables.comparison(rows, theirs[:0] if stand_in else theirs)
-        heading = f"{look.data_name(rows)}, {scale} scale: means over seeds; the reference's with"
-        heading += " the interval of a repeat\n\n"
+        published = EXPERIMENTS[experiment] is _learning_rate
+        text = tables.comparison(rows, theirs[:0] if stand_in else theirs, published)
+        heading = f"{experiment}: {look.data_name(rows)}, {scale} scale, means over seeds; the"
+        heading += " reference's with the interval of a repeat\n\n"
         name = f"{STAND_IN if stand_in else ''}{experiment}-compared.txt"
         files[root / "tables" / scale / name] = (heading + text).encode()
     return files

@@ -121,25 +121,26 @@ QUANTITIES: dict[str, tuple[Callable[[Curves, str], pd.Series], bool, str, str]]
 }
 
 
-def comparison(yours: pd.DataFrame, reference: pd.DataFrame) -> str:
-    """Your runs of an experiment beside the reference's and the paper's, as aligned text.
+def comparison(yours: pd.DataFrame, reference: pd.DataFrame, published: bool) -> str:
+    """Your runs of an experiment beside the reference's, as aligned text; with `published`, whose
+    arms are those of the paper's Figure 3, also beside the paper's, and with speed-ups.
 
     Means over seeds (geometric for speed-ups). "agrees": yours lies in the interval where, going by
     the reference's seeds, the mean of as many new seeds as yours falls 95 times in 100.
     """
     ours, theirs = statistics.curves(yours), statistics.curves(reference) if len(reference) else {}
-    published = paper.table().rename(columns={"accuracy": "best"}).add_prefix("paper_")
-    lines = [("", "arm", "yours", "reference", "paper", "")]
+    printed = paper.table().rename(columns={"accuracy": "best"}).add_prefix("paper_")
+    lines = [("", "arm", "yours", "reference", *(["paper"] if published else []), "")]
     for name, (measure, ratio, form, column) in QUANTITIES.items():
-        for arm in ours:
+        for arm in ours if published or not ratio else ():
             mine = statistics.estimate(measure(ours, arm), ratio)
             if (ratio and arm == statistics.baseline_of(ours)) or not mine.n:
                 continue  # 1 by definition; or no baseline at the arm's seeds
             near = _repeats(measure(theirs, arm) if arm in theirs else pd.Series(), mine.n, ratio)
-            printed = published[column].get(arm, nan)
+            theirs_too = [_number(printed[column].get(arm, nan), form) or "–"] if published else []
             lines.append((
                 name, arm, _cell(mine, form) + f" (n {mine.n})", _interval(near, form),
-                _number(printed, form) or "–", agreement(mine, near, 0 if ratio else SAME),
+                *theirs_too, agreement(mine, near, 0 if ratio else SAME),
             ))  # fmt: skip
             name = ""
     return aligned(lines)
