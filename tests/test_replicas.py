@@ -5,8 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import multiprocessing
@@ -141,15 +143,21 @@ FOLDER = [
 ]  # fmt: skip
 
 
-def trained(folder: Path, output: str, processes: int, *more: str) -> subprocess.CompletedProcess:
+def launched(folder: Path, output: str, processes: int, *more: str) -> subprocess.Popen:
     """The command line on a small image folder; several processes under torchrun."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(launch if processes > 1 else []), "-m", "batchnorm"]
     command += [*SMOKE, *FOLDER, f"data_root={folder}", f"output={output}", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=500
-    )
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **both)
+
+
+def trained(folder: Path, output: str, processes: int, *more: str) -> subprocess.CompletedProcess:
+    """The same, until it has ended."""
+    process = launched(folder, output, processes, *more)
+    out, err = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def the_record(folder: Path, output: str) -> record.Record:
@@ -176,6 +184,30 @@ def test_the_same_command_under_torchrun_trains_the_same_run(tmp_path):
         assert found["environment"]["replicas"] == replicas_
         assert found["environment"]["statistics_batch"] == batch
     assert not list(tmp_path.glob("two/**/*.ckpt"))
+
+
+def test_killed_under_torchrun_and_gone_on_with_ends_as_one_that_was_not(tmp_path):
+    """Statistics per replica, dropout of its own in each; the whole tree of processes is killed."""
+    image_folder(tmp_path / "pictures")
+    more = ["optim.epochs=40", "evaluations=40", "model.dropout=0.1"]
+    process = launched(tmp_path, "killed", 2, *more)
+    deadline = time.time() + 240
+    while not list(tmp_path.glob("killed/**/*.ckpt")):
+        assert process.poll() is None and time.time() < deadline, process.communicate()
+        time.sleep(0.02)
+    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        one.kill()
+    process.communicate(timeout=60)
+    assert not list(tmp_path.glob("killed/**/records/**/*.json")), "it has ended before the kill"
+    for output in ("killed", "whole"):
+        done = trained(tmp_path, output, 2, *more)
+        assert done.returncode == 0, done.stderr
+    killed, whole = the_record(tmp_path, "killed"), the_record(tmp_path, "whole")
+    metrics = [
+        {key: of for key, of in one["metrics"].items() if key != "seconds"}
+        for one in (killed, whole)
+    ]
+    assert metrics[0] == metrics[1]
 
 
 def test_what_is_refused_under_torchrun_is_said_in_one_line(tmp_path):
