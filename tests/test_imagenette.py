@@ -2,7 +2,8 @@
 
 import pytest
 
-from batchnorm import optim
+from batchnorm import __main__ as cli
+from batchnorm import optim, record
 from batchnorm.config import ConfigError, Run
 from batchnorm.experiment import plan
 from batchnorm.record import flatten
@@ -105,3 +106,12 @@ def test_the_ladder_is_the_plain_networks():
 def test_probabilities_need_an_image_folder():
     with pytest.raises(ConfigError, match=r"without probabilities for data\.name=cifar10"):
         plan(["stand_in=always", "output=/x", "scale=smoke", "probes=[probabilities]"])
+
+
+def test_a_member_of_the_ensemble_leaves_its_probabilities_beside_its_record(tmp_path, capsys):
+    said = ["experiment=imagenette_ensemble", "scale=smoke", "stand_in=always", "device=cpu"]
+    said += [f"output={tmp_path}", "wandb=disabled", "threads=1", "arm=member_1", "seed=0"]
+    assert cli.main(said) == 0, capsys.readouterr().err
+    (path,) = tmp_path.glob("stand-in/records/smoke/imagenette_ensemble/*.json")
+    assert record.load_arrays(path)["crops"].shape == (64, 10)
+    assert not list(tmp_path.glob("**/*.ckpt"))

@@ -22,7 +22,7 @@ from batchnorm.probes import PROBES, in_numbers
 from batchnorm.progress import Place, report
 from batchnorm.together import Member, stacks, train_together
 from batchnorm.tracking import MODES, Mirror, resolve_mode
-from batchnorm.train import Row, resolve_device, resolve_precision, train
+from batchnorm.train import Row, apart, resolve_device, resolve_precision, train
 
 CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
@@ -259,7 +259,8 @@ def member(made: Plan, run: Run, mode: str) -> Member:
         mirror.log(in_numbers(row))
 
     def on_progress(state: State, steps: int) -> None:
-        curve = next((v for k, v in state.metrics.items() if k in ACCURACIES), [None])
+        metrics, _ = apart(state.metrics)
+        curve = next((v for k, v in metrics.items() if k in ACCURACIES), [None])
         images = state.step * run.data.batch_size
         report(
             place,
@@ -269,7 +270,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
                 "seconds": state.seconds,
                 "accuracy": curve[-1],
                 "images_per_second": images / state.seconds if state.seconds else 0,
-                "metrics": {k: v for k, v in state.metrics.items() if not isinstance(v[-1], list)},
+                "metrics": {k: v for k, v in metrics.items() if not isinstance(v[-1], list)},
             },
         )
 

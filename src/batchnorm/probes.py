@@ -107,7 +107,7 @@ def watch(names: list[str], last: bool, model: nn.Module, batches: Batches, prec
 
 def in_numbers(row: Row) -> Row:
     """A row with numbers in place of its lists: `preactivation/k/p15`, p50 and p85, each of the
-    median unit; `jacobian/k/q5` to q95."""
+    median unit; `jacobian/k/q5` to q95. Tensors, left as files beside the record, are left out."""
     found: Row = {}
     for name, value in row.items():
         if name.startswith("preactivation/"):
@@ -115,7 +115,7 @@ def in_numbers(row: Row) -> Row:
             found |= {f"{name}/p{100 * p:.0f}": v for p, v in zip(PERCENTILES, units, strict=True)}
         elif name.startswith("jacobian/"):
             found |= {f"{name}/q{100 * q:.0f}": v for q, v in zip(QUANTILES, value, strict=True)}
-        else:
+        elif not isinstance(value, Tensor):
             found[name] = value
     return found
 

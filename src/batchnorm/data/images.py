@@ -189,7 +189,7 @@ class ImageBatches:
         """Crops, distorted and normalised: (m, 3, H, W) float32, channels last."""
         images = crops.float()
         if plan.colours is None or not self.distortion:
-            scaled = torch.addcmul(self.offset[:, None, None], images, self.scale[:, None, None])
+            scaled = images.mul_(self.scale[:, None, None]).add_(self.offset[:, None, None])
             return scaled.contiguous(memory_format=torch.channels_last)
         matrix, offset = colour_maps(
             plan.colours, self.distortion, images.mean((2, 3)), self.components

@@ -68,7 +68,7 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     words = [
         f"data: Imagenette, {runs['data.train_images'].max():,} training images, 10 classes (the"
         " paper: ImageNet, 1.28 million, 1000)",
-        f"crops: {runs['data.crop_size'].max()} pixels (the paper: 224)",
+        f"crops: {runs['data.crop_size'].max():g} pixels (the paper: 224)",
         f"network: the paper's Inception, {width}/64 of its width",
         f"length: {epochs.max():g} epochs, {steps.max():,} steps (the paper's baseline: 31"
         " million)",
