@@ -5,6 +5,7 @@ would have to wait; the first one alone writes.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -77,7 +78,9 @@ def parallel(model: nn.Module) -> nn.Module:
     """The model, wrapped so that gradients are means over all processes."""
     if count() == 1:
         return model
-    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    with warnings.catch_warnings():  # newer versions of torch would rather have another name
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 
 class _Sum(torch.autograd.Function):
