@@ -28,7 +28,7 @@ def command(made: Plan, overrides: list[str]) -> list[str]:
         return overrides
     arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
     seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
-    stacked = all(stackable(run) for run in made.runs)
+    stacked = not made.cfg.compile and all(stackable(run) for run in made.runs)
     swept = ["arm"] if stacked else ["arm", "seed"]
     rest = [one for one in overrides if one.split("=")[0] not in swept]
     jobs = [f"arm={arms}"] if stacked else [f"arm={arms}", f"seed={seeds}"]

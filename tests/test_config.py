@@ -240,6 +240,13 @@ def test_what_an_image_folder_cannot_be_is_refused(override):
         assert part in str(refused.value)
 
 
+def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not planned("arm=bn_x5", "seed=0", "device=cpu").cfg.compile
+    with pytest.raises(ConfigError, match="^compile=True: must be false, since there is no C"):
+        planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
+
+
 def test_both_image_folders_can_be_planned():
     for name, images in (("imagenette", 9469), ("imagenet", 1_281_167)):
         made = plan([EXPERIMENT, f"data={name}", "stand_in=always", "output=/x"]).runs[0]

@@ -1,5 +1,8 @@
 """Training: what may not change a run, and what must."""
 
+import os
+import shutil
+
 import pytest
 import torch
 
@@ -49,6 +52,17 @@ def test_a_run_killed_at_any_step_ends_as_one_that_was_not(
             trained(run, small_data, tmp_path)
     monkeypatch.setattr(training, "train_step", step)
     assert without_clock(trained(run, small_data, tmp_path)) == without_clock(whole)
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+def test_compiled_it_is_the_same_run_to_rounding(small_data, tmp_path):
+    run = small_run(**NORM, model__dropout=0.0)
+    plain, compiled = (
+        trained(run, small_data, tmp_path / str(compiled), compiled=compiled)
+        for compiled in (False, True)
+    )
+    assert compiled["environment"]["compiled"] and not plain["environment"]["compiled"]
+    assert compiled["metrics"]["train/loss"] == pytest.approx(plain["metrics"]["train/loss"], 1e-3)
 
 
 def test_a_seed_repeats_and_another_seed_does_not(small_data, tmp_path):

@@ -43,6 +43,7 @@ where and how
     stand_in    auto, always, never: generated data in the place of real data
     device      auto, cpu, cuda          threads     torch's, per run
     output      where records go         wandb       auto, online, offline, disabled
+    compile     false; true: torch.compile, on a GPU with CUDA graphs
   and for image folders, data=imagenette or data=imagenet
     cache       decoded images           loader      auto, memory (where they fit), stream
     workers     processes that decode, when streaming; null: as many as cores

@@ -108,6 +108,7 @@ class Config(What):
     # where and how; no part of what a run is
     device: str = "auto"
     threads: int | None = None  # torch's, per run; null: all cores, shared between runs
+    compile: bool = False  # torch.compile, on a GPU with CUDA graphs; alone, not in stacks
     data_root: str = MISSING
     cache: str = "outputs/cache"  # image folders, decoded once: a folder on a fast disk
     loader: str = "auto"  # memory, stream; auto: memory where the decoded images fit
@@ -153,7 +154,8 @@ ConfigStore.instance().store("schema", Config)
 
 WHAT = tuple(one.name for one in fields(What))
 WHERE = (
-    "device", "threads", "data_root", "cache", "loader", "workers", "stand_in", "output", "wandb"
+    "device", "threads", "compile", "data_root", "cache", "loader", "workers", "stand_in",
+    "output", "wandb",
 )  # fmt: skip
 WHICH = ("experiment", "arm", "seed", "scale")
 

@@ -1,5 +1,7 @@
 """An experiment's missing runs, trained one after the other or stacked, each to its record."""
 
+import os
+import shutil
 import sys
 import traceback
 import zlib
@@ -121,6 +123,8 @@ def settle(overrides: list[str]) -> DictConfig:
         raise ConfigError(f"workers={cfg.workers}: must be a whole number from 0, or null")
     config.one_of("data.name", cfg.data.name, data.NAMES)
     device = resolve_device(cfg.device)
+    if cfg.compile and device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        raise ConfigError("compile=True: must be false, since there is no C++ compiler (g++)")
     if cfg.scale == "auto":
         cfg.scale = "quick" if device.type == "cpu" and "quick" in cfg.scales else "full"
     if cfg.stand_in == "auto":
@@ -175,12 +179,13 @@ def as_it_will_be(run: Run, device: str) -> dict[str, Any]:
 
 def at_once(made: Plan) -> int:
     """How many of a plan's runs train at a time in one process: the size of its largest stack."""
-    return max(map(len, grouped(made.runs, resolve_device(made.cfg.device))))
+    return max(map(len, grouped(made, made.runs)))
 
 
-def grouped(runs: list[Run], device: torch.device) -> list[list[Run]]:
+def grouped(made: Plan, runs: list[Run]) -> list[list[Run]]:
     """The runs that train at once: as one stack, where this process is the only one."""
-    return stacks(runs, device) if replicas.count() == 1 else [[run] for run in runs]
+    alone = replicas.count() > 1 or made.cfg.compile
+    return [[run] for run in runs] if alone else stacks(runs, resolve_device(made.cfg.device))
 
 
 def where(cfg: DictConfig) -> Where:
@@ -215,7 +220,7 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
         torch.set_num_threads(made.cfg.threads)
     device, mode = resolve_device(made.cfg.device), resolve_mode(made.cfg.wandb)
     failures = []
-    for runs in grouped(missing, device):
+    for runs in grouped(made, missing):
         try:
             train_group(made, runs, device, mode)
         except data.DataError:
@@ -239,7 +244,8 @@ def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) ->
             train_together(members, images, device)
         else:
             (one,) = members
-            one.on_record(train(one.run, images, device, one.saved, one.on_row, one.on_progress))
+            tell = (one.on_row, one.on_progress)
+            one.on_record(train(one.run, images, device, one.saved, *tell, made.cfg.compile))
     except BaseException:
         for one in members:
             one.on_failure()

@@ -32,12 +32,13 @@ def train(
     saved: Path,
     on_row: Callable[[Row], None] = lambda row: None,
     on_progress: Callable[[State, int], None] = lambda state, steps: None,
+    compiled: bool = False,
 ) -> record.Record:
     """Train one run, from its checkpoint in the file `saved` if there is one, to its record.
 
     A loss that is not finite ends the run: that is a result, not a failure. Killed at any moment
     and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not,
-    on the same number of threads.
+    on the same number of threads. Compiled, it is the same but for rounding and Dropout's masks.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
     """
     batches = batches_of(data, run.data, run.draws, replicas.rank(), replicas.count())
@@ -48,6 +49,9 @@ def train(
     if replicas.count() > 1:
         what["replicas"] = replicas.count()  # not to be gone on with by fewer or more
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
+    if compiled:
+        graphs = "reduce-overhead" if device.type == "cuda" else None
+        state.network = torch.compile(state.network, mode=graphs)
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
     recent: list[Tensor] = []  # losses not yet looked at
     diverged_at = None
@@ -74,7 +78,7 @@ def train(
             saved_at = time.perf_counter()
             on_progress(state, steps)
     seconds = time.perf_counter() - began
-    return finish(run, state, batches, steps, precision, diverged_at, seconds)
+    return finish(run, state, batches, steps, precision, diverged_at, seconds, compiled=compiled)
 
 
 def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
@@ -160,6 +164,7 @@ def finish(
     diverged_at: int | None,
     seconds: float,
     stacked: int = 1,
+    compiled: bool = False,
 ) -> record.Record:
     """The record of a run that has ended: final metrics, unless it diverged, and what it cost.
 
@@ -179,6 +184,7 @@ def finish(
     where = environment(state.code, device, precision, batches.data.checksum)
     where |= {
         "stacked": stacked,
+        "compiled": compiled,
         "loader": batches.loader,
         "replicas": replicas.count(),
         "statistics_batch": statistics_batch(run),  # images
