@@ -14,7 +14,8 @@ from batchnorm import experiment, progress, record
 from batchnorm.train import train
 from conftest import script, small_run
 
-BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always", "wandb=disabled"]
+BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always"]
+BASE += ["wandb=disabled", "device=cpu"]
 
 
 @pytest.fixture
@@ -90,6 +91,20 @@ def test_nothing_but_the_record_is_left(here):
     assert cli.main([*BASE, "arm=bn_x5", "seed=1"]) == 0
     left = sorted(p.name for p in here.glob("outputs/stand-in/records/smoke/*/*"))
     assert left == ["bn_x5-1.json"]
+
+
+def test_a_sweep_of_experiments_with_scales_of_their_own_says_which(here, capsys):
+    both = ["-m", "experiment=mnist,cifar10_learning_rate", "seed=0", *BASE[2:]]
+    assert cli.main(both) == 2
+    assert capsys.readouterr().err == "error: scale: would be full or quick: say which, by scale=\n"
+    assert not list(here.glob("outputs/**/*.json"))
+
+
+def test_records_that_could_not_be_written_are_refused_before_training(here, capsys):
+    (here / "file").write_text("")
+    assert cli.main([*BASE, "arm=bn_x5", "seed=0", "output=file"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: output=file: file/stand-in cannot be written to\n"
 
 
 def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):

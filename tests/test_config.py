@@ -240,10 +240,22 @@ def test_what_an_image_folder_cannot_be_is_refused(override):
         assert part in str(refused.value)
 
 
+def test_probes_that_would_be_wrong_are_refused(monkeypatch):
+    perceptron = ("model=mlp", "probes=[jacobians]", "model.norm=batch")
+    planned(*perceptron)
+    with pytest.raises(
+        ConfigError, match=r"model.norm_after=True: must be false with probes=jacob"
+    ):
+        planned(*perceptron, "model.norm_after=true")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"^probes: must be without norms in several processes"):
+        planned("probes=[norms]")
+
+
 def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not planned("arm=bn_x5", "seed=0", "device=cpu").cfg.compile
-    with pytest.raises(ConfigError, match="^compile=True: must be false, since there is no C"):
+    with pytest.raises(ConfigError, match=r"^compile=True: must be false, since there"):
         planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
 
 

@@ -34,7 +34,7 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), **address)
     found = {}
-    with replicas.joined():
+    with replicas.joined(CPU):
         for kind, sync in KINDS.items():
             run = bn_run(sync)
             state = training.start(run, data, CPU)
@@ -107,7 +107,7 @@ def test_alone_nothing_is_wrapped_or_waited_for(small_data):
     state = training.start(bn_run(True), small_data, CPU)
     assert state.network is state.model
     assert not any(isinstance(m, replicas.SynchronisedBatchNorm) for m in state.model.modules())
-    with replicas.joined():
+    with replicas.joined(CPU):
         assert replicas.of_first(lambda: 7) == 7
     assert (replicas.count(), replicas.rank(), replicas.first()) == (1, 0, True)
 

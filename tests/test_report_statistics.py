@@ -64,6 +64,20 @@ def test_pairs_are_by_seed_whatever_the_order_and_whoever_is_missing(tmp_path):
     assert speed[2] == base.steps_to(base.best()) / fast.steps_to(base.best())
 
 
+def test_the_slower_one_that_never_gets_there_counts_with_its_whole_run(tmp_path):
+    arms = {"baseline": (1, 0.6), "bn_x5": (0.5, 0.7), "bn_x30": (1, 0.3)}
+    plant(tmp_path, {arm: [(0, 0.1), end] for arm, end in arms.items()}, noise=0)
+    found = statistics.curves(statistics.load(tmp_path))
+    steps = statistics.steps_to_baseline(found, "bn_x5")
+    ratios = statistics.speed_up(found, "bn_x5", "bn_x30")
+    assert ratios.tolist() == pytest.approx((planned(found) / steps).tolist())
+    assert statistics.speed_up(found, "bn_x30", "bn_x5").isna().all()
+
+
+def planned(found: statistics.Curves) -> int:
+    return found["bn_x30"][0].planned
+
+
 def test_the_split_evaluated_on_is_the_accuracy(tmp_path):
     plant(tmp_path, {"baseline": [(0, 0.1), (1, 0.6)]}, holdout=5000)
     table = statistics.load(tmp_path)

@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
         beside = workers(overrides) if sweeping else 1
+        decided = agreed(plans, overrides)
         for one in plans:
             prepare(one)
     except (ConfigError, DataError, RecordError) as error:
@@ -87,12 +88,25 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped before the first run", file=sys.stderr)
         return 130
-    return train_all(plans, overrides, sweeping, beside)
+    return train_all(plans, [*overrides, *decided] if sweeping else None, beside)
 
 
-def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: int) -> int:
-    """Train all plans, in this process or by the sweep's launcher, `beside` runs at a time, while
-    a Watch tells how it goes. Returns the exit status."""
+def agreed(plans: list[Plan], overrides: list[str]) -> list[str]:
+    """What `auto` came to, as overrides for the jobs of a sweep. Raises ConfigError where that is
+    not the same in all of them."""
+    said = {one.split("=")[0] for one in overrides}
+    found = []
+    for key in {"scale", "stand_in"} - said:
+        values = sorted({one.cfg[key] for one in plans})
+        if len(values) > 1:
+            raise ConfigError(f"{key}: would be {' or '.join(values)}: say which, by {key}=")
+        found.append(f"{key}={values[0]}")
+    return sorted(found)
+
+
+def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
+    """Train all plans, in this process or, with the overrides of a sweep, by its launcher, `beside`
+    runs at a time, while a Watch tells how it goes. Returns the exit status."""
     places = [one.place(run) for one in plans for run in one.runs]
     cfg = plans[0].cfg
     announce(plans, places)
@@ -101,10 +115,8 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: i
         with (
             Watch(places, beside * max(map(at_once, plans))) if replicas.first() else nullcontext()
         ):
-            if sweeping:
-                keys = {one.split("=")[0] for one in overrides}
-                decided = [f"{key}={cfg[key]}" for key in ("scale", "stand_in") if key not in keys]
-                sys.argv = [sys.argv[0], "-m", *overrides, *decided]
+            if swept is not None:
+                sys.argv = [sys.argv[0], "-m", *swept]
                 job()
             else:
                 failures = train_missing(plans[0])
@@ -124,6 +136,8 @@ def train_all(plans: list[Plan], overrides: list[str], sweeping: bool, beside: i
         return 130
     except SystemExit:
         pass  # Hydra's, after a job that failed and has said why; what is missing is listed below
+    if not replicas.first():
+        return 0  # the records need not be on this machine
     missing = [place.name for place in places if not place.record.exists()]
     for name in missing:
         why = next((line for line in failures if line.startswith(f"{name}:")), f"{name}: failed")

@@ -55,11 +55,12 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
     Gone on with by other code than it was made by, a run counts as made by uncommitted code.
     """
     state = fresh()
+    device = state.loss.device
     saved = replicas.of_first(lambda: path.read_bytes() if path.exists() else None)
     if saved is None:
         return state
     try:
-        content = torch.load(io.BytesIO(saved), map_location=state.loss.device, weights_only=True)
+        content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         changed = differences(content["config"], config)
         if changed:
             raise ValueError(f"is of another configuration: {'; '.join(changed)}")
@@ -67,6 +68,9 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
         state.optimizer.load_state_dict(content["optimizer"])
         for name in ("metrics", "loss", "correct", "seen", "step", "seconds", "code"):
             setattr(state, name, content[name])
+        state.loss, state.correct = state.loss.to(device), state.correct.to(device)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise  # nothing is wrong with the file
     except Exception as error:  # whatever is wrong with the file, the run can start over
         print(f"{path}: cannot be used ({error}); the run starts over", flush=True)
         return fresh()

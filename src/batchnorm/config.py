@@ -305,6 +305,8 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
             refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
     if "jacobians" in run.probes and run.model.name != "mlp":
         refuse("probes", f"without jacobians for model.name={run.model.name}")
+    if "jacobians" in run.probes and run.model.norm_after:
+        refuse("model.norm_after", "false with probes=jacobians")
     if "probabilities" in run.probes and run.data.name != "image_folder":
         refuse("probes", f"without probabilities for data.name={run.data.name}")
     for key, good, allowed in CHECKS:

@@ -1,5 +1,6 @@
 """An experiment's missing runs, trained one after the other or stacked, each to its record."""
 
+import gc
 import os
 import shutil
 import sys
@@ -87,8 +88,10 @@ def plan(overrides: list[str]) -> Plan:
 
 
 def refuse_parts(run: Run) -> None:
-    """Raises ConfigError where the processes cannot have equal parts of a batch."""
+    """Raises ConfigError where several processes cannot do what one does."""
     size, parts = run.data.batch_size, replicas.count()
+    if parts > 1 and "norms" in run.probes:
+        raise ConfigError("probes: must be without norms in several processes, each with its part")
     if size % parts:
         raise ConfigError(f"data.batch_size={size}: must be a multiple of the {parts} processes")
     if run.model.norm != "none" and not run.model.sync_statistics and size // parts < 2:
@@ -123,14 +126,23 @@ def settle(overrides: list[str]) -> DictConfig:
         raise ConfigError(f"workers={cfg.workers}: must be a whole number from 0, or null")
     config.one_of("data.name", cfg.data.name, data.NAMES)
     device = resolve_device(cfg.device)
-    if cfg.compile and device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        raise ConfigError("compile=True: must be false, since there is no C++ compiler (g++)")
+    if cfg.compile:
+        refuse_compiling(device)
     if cfg.scale == "auto":
         cfg.scale = "quick" if device.type == "cpu" and "quick" in cfg.scales else "full"
     if cfg.stand_in == "auto":
         there = available(cfg.data.name, cfg.data_root, cfg.data.folder)
         cfg.stand_in = "never" if there else "always"
     return cfg
+
+
+def refuse_compiling(device: torch.device) -> None:
+    """Raises ConfigError where compiled steps cannot be had, or have never been tried."""
+    variable, usual = ("CXX", "g++") if device.type == "cpu" else ("CC", "gcc")
+    if not shutil.which(os.environ.get(variable, usual)):
+        raise ConfigError(f"compile=True: must be false, since there is no compiler ({usual})")
+    if replicas.count() > 1:
+        raise ConfigError("compile=True: must be false under torchrun, where nobody has tried it")
 
 
 @lru_cache
@@ -194,8 +206,15 @@ def where(cfg: DictConfig) -> Where:
 
 
 def prepare(made: Plan) -> None:
-    """Decode the image folders of the runs that are still to train, if that is not done. Raises
-    DataError for images that cannot be read."""
+    """See that records can be written, and decode the image folders of the runs that are still to
+    train, if that is not done. Raises ConfigError, DataError for images that cannot be read."""
+    try:
+        made.root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(made.root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(f"output={made.cfg.output}: {made.root} cannot be written to")
     for run in made.runs:
         if not made.place(run).record.exists():
             data.prepare(run.data, where(made.cfg))
@@ -204,7 +223,7 @@ def prepare(made: Plan) -> None:
 def train_missing(made: Plan) -> list[str]:
     """Train the runs of a plan that have no record yet. A run that fails does not stop the others,
     unless there are several processes; returns what failed, one line each."""
-    with replicas.joined():
+    with replicas.joined(resolve_device(made.cfg.device)):
         missing = replicas.of_first(
             lambda: [run for run in made.runs if not made.place(run).record.exists()]
         )
@@ -218,6 +237,7 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
     """Train these runs of a plan, in this process; as train_missing."""
     if made.cfg.threads is not None:
         torch.set_num_threads(made.cfg.threads)
+    torch.backends.cudnn.allow_tf32 = False  # what is called float32 is float32 on a GPU too
     device, mode = resolve_device(made.cfg.device), resolve_mode(made.cfg.wandb)
     failures = []
     for runs in grouped(made, missing):
@@ -250,6 +270,8 @@ def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) ->
         for one in members:
             one.on_failure()
         raise
+    finally:
+        gc.collect()  # a streamed run's batches and their workers refer to each other
 
 
 def member(made: Plan, run: Run, mode: str) -> Member:
@@ -285,7 +307,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
         for leftover in (place.checkpoint, place.progress):
             leftover.unlink(missing_ok=True)
         mirror.finish(left["summary"])
-        mirror.wait(max(1.0, MIRROR_SHARE * left["summary"]["seconds"]))
+        mirror.wait(min(60.0, max(1.0, MIRROR_SHARE * left["summary"]["seconds"])))
 
     def on_failure() -> None:
         mirror.finish({})

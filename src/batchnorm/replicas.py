@@ -42,14 +42,14 @@ def first() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Inside, the processes can talk; of one alone there is nothing to do."""
+def joined(device: torch.device) -> Iterator[None]:
+    """Inside, the processes can talk, each from its device; of one alone there is nothing to do."""
     if count() == 1:
         yield
         return
     backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend, timeout=PATIENCE)
     yield  # after an error the others are not waited for: torchrun ends them

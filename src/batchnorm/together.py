@@ -102,11 +102,13 @@ def _train_until_one_ends(live: list[Training]) -> list[Training]:
         saving = evaluating or time.perf_counter() - saved_at > SAVE_EVERY
         if saving or ended:
             together.unstack()
+            for one in live:
+                one.state.seconds = time.perf_counter() - began
         if evaluating:
             ended |= _evaluate(live, ended, steps, began)
         if saving:
             saved_at = time.perf_counter()
-            _save([one for i, one in enumerate(live) if i not in ended], steps, began)
+            _save([one for i, one in enumerate(live) if i not in ended], steps)
         if until == steps:
             ended = {i: ended.get(i) for i in range(len(live))}
     _end([(live[i], at) for i, at in ended.items()], steps, began, len(live))
@@ -155,9 +157,8 @@ def _evaluate(
     return overflowed
 
 
-def _save(going_on: list[Training], steps: int, began: float) -> None:
+def _save(going_on: list[Training], steps: int) -> None:
     for one in going_on:
-        one.state.seconds = time.perf_counter() - began
         checkpoint.save(one.member.saved, one.member.run.config(), one.state)
         one.member.on_progress(one.state, steps)
 

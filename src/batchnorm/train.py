@@ -48,10 +48,11 @@ def train(
     what = {**run.config(), "precision": precision}
     if replicas.count() > 1:
         what["replicas"] = replicas.count()  # not to be gone on with by fewer or more
+    if compiled:
+        what["compiled"] = True  # nor otherwise
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
     if compiled:
-        graphs = "reduce-overhead" if device.type == "cuda" else None
-        state.network = torch.compile(state.network, mode=graphs)
+        state.network = compiled_network(state.network, device)
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
     recent: list[Tensor] = []  # losses not yet looked at
     diverged_at = None
@@ -89,6 +90,13 @@ def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
         model = replicas.synchronise(model)
     network, nothing = replicas.parallel(model), torch.zeros((), device=device)
     return State(model, network, optim.sgd(model, run.optim), {}, nothing, nothing.clone())
+
+
+def compiled_network(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network by torch.compile; on a GPU with CUDA graphs, which small batches gain most by."""
+    torch.compiler.reset()  # the networks of other runs count towards a limit, beyond which ...
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # ... nothing would be compiled
+    return torch.compile(network, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
 def train_step(state: State, run: Run, batches: Batches, steps: int, precision: str) -> Tensor:

@@ -142,7 +142,9 @@ def load(config: Data, where: Where | Path, device: torch.device) -> DataSet | I
     train, test = train[: config.train_images], test[: config.test_images]
     if config.binary:
         train, test = binary(train), binary(test)
-    return replace(whole, train=train.to(device), test=test.to(device))
+    train = train.to(device)
+    test = test.to(device, train) if isinstance(whole, ImageSet) else test.to(device)
+    return replace(whole, train=train, test=test)
 
 
 def _images(config: Data, where: Where) -> ImageSet:

@@ -58,7 +58,12 @@ def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
     sizes and means. Several processes may ask at once. Raises DataError, naming them, for files
     that are no images, and where the disk is too small.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cache={cache}: {error.strerror}; cache=FOLDER names another") from error
+    if not os.access(cache, os.W_OK):
+        raise DataError(f"cache={cache}: cannot be written to; cache=FOLDER names another")
     name = f"{tree.folder.name}-{tree.stamp[:12]}-{size}"
     facts, pixels = cache / f"{name}.npz", cache / f"{name}.npy"
     with FileLock(cache / f".{name}.lock"):

@@ -38,11 +38,12 @@ class ImageSplit:
             kept[name] = getattr(self, name)[part]
         return replace(self, **kept)
 
-    def to(self, device: torch.device) -> "ImageSplit":
+    def to(self, device: torch.device, beside: "ImageSplit | None" = None) -> "ImageSplit":
         """The labels, and the pixels where a GPU has room for them twice over: else batches of
-        them are moved one by one."""
-        pixels = self.pixels
-        if pixels is not None and device.type == "cuda":
+        them are moved one by one. `beside`: another split of the same tree, moved already."""
+        pixels = beside.pixels if beside else self.pixels
+        if pixels is not None and device.type == "cuda" and not beside:
+            torch.cuda.empty_cache()  # what an earlier run has left counts as taken
             room = torch.cuda.mem_get_info(device)[0] / 2
             pixels = pixels.to(device) if pixels.numel() <= room else pixels
         return replace(self, labels=self.labels.to(device), pixels=pixels)
@@ -191,10 +192,10 @@ class ImageBatches:
         if plan.colours is None or not self.distortion:
             scaled = images.mul_(self.scale[:, None, None]).add_(self.offset[:, None, None])
             return scaled.contiguous(memory_format=torch.channels_last)
-        matrix, offset = colour_maps(
-            plan.colours, self.distortion, images.mean((2, 3)), self.components
-        )
-        shift = (offset * self.scale + self.offset)[:, :, None]
         with torch.autocast(images.device.type, enabled=False):  # 8 bits of mantissa would show
+            matrix, offset = colour_maps(
+                plan.colours, self.distortion, images.mean((2, 3)), self.components
+            )
+            shift = (offset * self.scale + self.offset)[:, :, None]
             mapped = torch.baddbmm(shift, matrix * self.scale[:, None], images.flatten(2))
         return mapped.view(images.shape).contiguous(memory_format=torch.channels_last)

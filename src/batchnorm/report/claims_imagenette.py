@@ -70,6 +70,10 @@ def deviations(runs: pd.DataFrame) -> list[str]:
         " paper: ImageNet, 1.28 million, 1000)",
         f"crops: {runs['data.crop_size'].max():g} pixels (the paper: 224)",
         f"network: the paper's Inception, {width}/64 of its width",
+        "stem: one 7x7 convolution (the paper: separable)",
+        f"chosen here: 1x rate {runs['optim.lr'].min():g} (the paper: 0.0015), L2"
+        f" {runs['optim.weight_decay'].max():g}, decay to {runs['optim.final_lr'].max():g} over the"
+        " baseline's run, He's initial weights",
         f"length: {epochs.max():g} epochs, {steps.max():,} steps (the paper's baseline: 31"
         " million)",
     ]

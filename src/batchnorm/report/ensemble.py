@@ -30,6 +30,7 @@ MEMBERS = tuple(f"member_{k}" for k in range(1, 7))
 CROPS = {"single": 1, "crops": 144}  # what an array is called, and over how many crops it is a mean
 SAYS = {"single": "1 crop", "crops": "144 crops"}
 LOOKS = {"single": INKS["bn_x5"], "crops": INKS["bn_x30"]}
+TITLE = "errors of ensembles of networks, and of crops"
 FEW = 20  # classes below which top-5 says little, and top-2 stands in its place
 
 
@@ -111,24 +112,38 @@ def draw(table: pd.DataFrame) -> Figure:
     """The error against the number of networks, by one crop and by 144: top-1, and top-5 or -2."""
     rows = points(table)
     ours, published = (rows[rows["series"] == name] for name in ("ours", "paper"))
-    k = int(ours["k"].max()) if len(ours) else 5
     figure = Figure((WIDTH, 3.6))
-    for left, ours_k, paper_k in ((0.075, 1, 1), (0.57, k, 5)):
+    for left, (ours_k, paper_k) in zip((0.075, 0.57), kinds(rows), strict=True):
         axes = figure.add_axes((left, 0.28, 0.41, 0.6))
         _panel(axes, ours[ours["k"] == ours_k], published[published["k"] == paper_k])
         axes.set_ylabel(f"top-{ours_k} error, %")
-        note = "" if ours_k == paper_k else f" (the paper's points: top-{paper_k})"
-        axes.set_title(f"top-{ours_k}{note}", loc="left", pad=4)
+        axes.set_title(heading(ours_k, paper_k), loc="left", pad=4)
     figure.axes[0].legend(loc="upper right", ncols=2)
-    title(figure, f"{data_name(table)}: errors of ensembles of networks, and of crops")
-    words = (
-        f"{where(table)}, {len(ours['networks'].unique())} networks. Lines: the mean over all"
+    title(figure, f"{data_name(table)}: {TITLE}")
+    footer(figure, words(table))
+    return figure
+
+
+def kinds(rows: pd.DataFrame) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The k of our errors and of the paper's that stand beside them, for both panels."""
+    ours = rows.loc[rows["series"] == "ours", "k"]
+    return (1, 1), (int(ours.max()) if len(ours) else 5, 5)
+
+
+def heading(ours: int, theirs: int) -> str:
+    """A panel's title."""
+    return f"top-{ours}" + ("" if ours == theirs else f" (the paper's points: top-{theirs})")
+
+
+def words(table: pd.DataFrame) -> str:
+    """What stands under the figure."""
+    networks, images = table["arm"].nunique(), table["data.test_images"].max()
+    return (
+        f"{where(table)}, {networks} networks, {images:,} images. Lines: the mean over all"
         " ensembles of so many of the networks, and over seeds; bands: the least to the greatest."
         " An ensemble's probabilities are the arithmetic mean over its networks and crops."
         " Diamonds: the paper's Figure 4, 1,000 classes of ImageNet."
     )
-    footer(figure, words)
-    return figure
 
 
 def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
@@ -178,22 +193,31 @@ def _resolution(table: pd.DataFrame) -> int:
     return int(table["data.crop_size"].iloc[0])
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """The numbers as a Markdown table, with what sets ours apart."""
+def lines(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """The numbers as names and lines of cells."""
     found = numbers(table)
-    kinds = [k for k in (1, 5, 2) if found[f"top_{k}"].notna().any()]
-    names = ["model", "resolution", "crops", "networks", *(f"top-{k} error, %" for k in kinds)]
-    lines = [
+    shown = [k for k in (1, 5, 2) if found[f"top_{k}"].notna().any()]
+    names = ["model", "resolution", "crops", "networks", *(f"top-{k} error, %" for k in shown)]
+    cells = [
         [row["model"], str(row["resolution"]), *(_whole(row[key]) for key in ("crops", "models")),
-         *("–" if pd.isna(row[f"top_{k}"]) else f"{row[f'top_{k}']:.2f}" for k in kinds)]
+         *("–" if pd.isna(row[f"top_{k}"]) else f"{row[f'top_{k}']:.2f}" for k in shown)]
         for _, row in found.iterrows()
     ]  # fmt: skip
-    words = (
+    return names, cells
+
+
+def table_words(table: pd.DataFrame) -> str:
+    """What stands under the table, of what sets ours apart."""
+    return (
         f"Ours: {where(table)}; the errors of one network are means over the members. The other"
         " rows are the paper's, for ImageNet's 1,000 classes. Where there are ten classes, top-2"
         " stands in the place of top-5."
     )
-    return f"{tables.markdown_table(names, lines)}\n{words}\n"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The numbers as a Markdown table, with what sets ours apart."""
+    return f"{tables.markdown_table(*lines(table))}\n{table_words(table)}\n"
 
 
 def _whole(value: float) -> str:

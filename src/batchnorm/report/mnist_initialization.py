@@ -20,7 +20,7 @@ def initialization_points(table: pd.DataFrame) -> pd.DataFrame:
 
 @look
 def initialization(table: pd.DataFrame) -> Figure:
-    """Accuracy after equally many steps against the deviation of the initial weights (C14)."""
+    """The error after equally many steps against the deviation of the initial weights (C14)."""
     points = initialization_points(table)
     figure = Figure((WIDTH, 3.6))
     axes = figure.add_axes((0.085, 0.285, 0.895, 0.615))

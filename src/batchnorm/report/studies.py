@@ -1,4 +1,4 @@
-"""Figures of the side studies: the plain network's learning rate, and bfloat16 against float32."""
+"""Figures of the side studies: ladders of learning rates, and bfloat16 against float32."""
 
 from typing import NamedTuple
 

@@ -14,8 +14,9 @@ SAME = 0.002  # accuracies this near are the same, whatever the interval: 20 of 
 def learning_rate(table: pd.DataFrame) -> pd.DataFrame:
     """The numbers of Figure 3, one row per arm: ours, and the paper's in columns `paper_...`.
 
-    `steps` (to the baseline's best) and `speed_up` are medians over the seeds, where one that never
-    gets there counts as slowest; NaN where that is the median. `reached` counts those that do.
+    `steps` (to the baseline's best) is a median over the seeds, where one that never gets there
+    counts as slowest; NaN where that is the median. `reached` counts those that do. `speed_up` is
+    the geometric mean if all do, else the median in the same way.
     Accuracies are fractions; `best_low` and `best_high` are the least and the greatest.
     """
     found = statistics.curves(table)
@@ -35,7 +36,11 @@ def _row(found: Curves, arm: str) -> dict[str, float]:
         "steps": middle if middle < inf else nan,
         "reached": int(steps.notna().sum()),
         "pairs": len(steps),
-        "speed_up": ratios.fillna(0).median() if middle < inf else nan,
+        "speed_up": interval.value
+        if not interval.missing
+        else ratios.fillna(0).median()
+        if middle < inf
+        else nan,
         "speed_up_low": interval.low,
         "speed_up_high": interval.high,
         "best": best.median(),
@@ -110,7 +115,10 @@ def _text(value: str | float) -> str:
 
 def words(table: pd.DataFrame) -> str:
     """What stands under the table."""
-    return f"{look.where(table)}; the paper's columns are for ImageNet (its Figure 3)."
+    return (
+        f"{look.where(table)}. Steps and best accuracy: medians; speed-up: geometric mean with its"
+        " 95 % interval. The paper's columns are for ImageNet (its Figure 3)."
+    )
 
 
 # --- yours, the reference's, the paper's ----------------------------------------------------------

@@ -14,8 +14,11 @@ from plotly.offline import get_plotlyjs
 
 from batchnorm import record
 from batchnorm.report import build, claims, look, mnist_claims, statistics
-from batchnorm.report.page import curves, ledger, rates, studies
-from batchnorm.report.page.parts import SYMBOLS, Frame
+from batchnorm.report.page import curves, imagenette, ledger, rates, studies
+from batchnorm.report.page.parts import Frame
+from batchnorm.report.page.traces import (
+    SYMBOLS,
+)
 
 NAME = "report.html"
 # (an experiment's rows, all rows of its scale) -> its frames
@@ -37,8 +40,8 @@ FRAMES: dict[str, FrameMaker] = {
     "cifar10_inception_published": lambda table, every: iter(()),  # a table alone
     "imagenette": curves.learning_rate,
     "imagenette_tune": rates.ladder,
-    "imagenette_changes": curves.any_experiment,
-    "imagenette_ensemble": curves.any_experiment,
+    "imagenette_changes": imagenette.single_changes,
+    "imagenette_ensemble": imagenette.figure_4,
     "imagenet": curves.learning_rate,
 }
 

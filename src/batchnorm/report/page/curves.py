@@ -4,17 +4,24 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from batchnorm.report import figures, look, mnist, mnist_percentiles, mnist_probes, paper
+from batchnorm.report import (
+    figures,
+    look,
+    mnist,
+    mnist_percentiles,
+    mnist_probes,
+    paper,
+    statistics,
+)
 from batchnorm.report.look import Ink
 from batchnorm.report.mnist import NETS, PAIRS
-from batchnorm.report.page.parts import (
+from batchnorm.report.page.parts import Frame, Panel
+from batchnorm.report.page.traces import (
     BAND,
     DOTTED,
     MEDIAN,
     PAPER,
     SHORT,
-    Frame,
-    Panel,
     Trace,
     band,
     dots,
@@ -40,7 +47,7 @@ def learning_rate(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
 
 
 def any_experiment(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
-    """Accuracy against steps, for an experiment that has no figure of its own."""
+    """Accuracy against steps, for an experiment of the user's own."""
     yield _accuracies(table, None)
 
 
@@ -86,7 +93,8 @@ def _arm(arm: str, table: pd.DataFrame, points: pd.DataFrame, of: Ink) -> Iterat
         yield seeds(arm, _there(table, arm), "step", "accuracy", of)
     if "paper" in series:
         read = series["paper"]
-        millions = read["step"] * 31 / table.loc[table["arm"] == "baseline", "planned"].max()
+        baseline = statistics.baseline_of(table["arm"])
+        millions = read["step"] * 31 / table.loc[table["arm"] == baseline, "planned"].max()
         notes = [f"{paper.values()['arms'][arm]}, {m:.3g} million steps" for m in millions]
         yield line(arm, PAPER, read["step"], read["accuracy"], of, SHORT, True, size=6, note=notes)
     if "match" in series:

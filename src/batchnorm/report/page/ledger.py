@@ -4,7 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from batchnorm.report import mnist_table, statistics, studies_inception, tables, verdicts
+from batchnorm.report import (
+    ensemble,
+    mnist_table,
+    statistics,
+    studies_inception,
+    tables,
+    verdicts,
+)
 from batchnorm.report.claims import FAILS, HOLDS, INCONCLUSIVE, NOT_RUN
 
 SIGNS = {HOLDS: "✓", FAILS: "✗", INCONCLUSIVE: "?", NOT_RUN: "–"}
@@ -60,7 +67,7 @@ def _said(value: Any) -> str:
 
 def numbers(experiment: str, rows: pd.DataFrame) -> dict[str, Any] | None:
     """The table of an experiment, if it has one: names, lines of cells, and the words under it."""
-    if experiment in ("cifar10_learning_rate", "cifar10_inception"):
+    if experiment in ("cifar10_learning_rate", "cifar10_inception", "imagenette", "imagenet"):
         found = tables.lines(tables.learning_rate(rows))
         return {"names": list(tables.COLUMNS), "lines": found, "words": tables.words(rows)}
     if experiment == "mnist":
@@ -70,6 +77,9 @@ def numbers(experiment: str, rows: pd.DataFrame) -> dict[str, Any] | None:
             "lines": found,
             "words": mnist_table.words(rows),
         }
+    if experiment == "imagenette_ensemble" and ensemble.read(rows):
+        names, found = ensemble.lines(rows)
+        return {"names": names, "lines": found, "words": ensemble.table_words(rows)}
     if experiment == "cifar10_inception_published":
         found, words = (of(rows) for of in (
             studies_inception.published_lines, studies_inception.published_words))  # fmt: skip

@@ -14,11 +14,10 @@ from batchnorm.report import (
 from batchnorm.report.look import GREY, Ink
 from batchnorm.report.mnist import NETS
 from batchnorm.report.page.curves import split_of
-from batchnorm.report.page.parts import (
+from batchnorm.report.page.parts import Frame, Panel, name_of
+from batchnorm.report.page.traces import (
     MEDIAN,
     SHORT,
-    Frame,
-    Panel,
     Trace,
     dots_and_median,
     interval,
@@ -33,11 +32,6 @@ def ticks_at(points: pd.DataFrame, x: str) -> dict[str, dict]:
     """The layout of an x axis with ticks at the values of a column and nowhere else."""
     at = sorted(float(f"{value:.6g}") for value in points[x].dropna().unique())
     return {"xaxis": {"tickvals": at, "ticktext": [f"{value:g}" for value in at]}}
-
-
-def name_of(table: pd.DataFrame) -> str:
-    """The experiment of a table's rows."""
-    return table["experiment"].iloc[0]
 
 
 def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:

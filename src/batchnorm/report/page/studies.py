@@ -13,24 +13,22 @@ from batchnorm.report import (
     studies_initialization,
 )
 from batchnorm.report.claims import EXPERIMENT
-from batchnorm.report.look import BN, PLAIN, Ink
+from batchnorm.report.look import BN, PLAIN
 from batchnorm.report.mnist import NETS
 from batchnorm.report.page.curves import STEPS
-from batchnorm.report.page.parts import (
+from batchnorm.report.page.parts import Frame, Panel, name_of
+from batchnorm.report.page.rates import DOTS, ticks_at
+from batchnorm.report.page.traces import (
     SHORT,
-    Frame,
-    Panel,
-    Trace,
+    differences,
     dots,
     dots_and_median,
-    interval,
     line,
     of_net,
+    rows_of,
 )
-from batchnorm.report.page.rates import DOTS, name_of, ticks_at
 from batchnorm.report.statistics import CHANCE
 
-ROW = 26  # pixels
 OF_NORM = (("batch", BN, "with BN"), ("none", PLAIN, "without BN"))
 
 
@@ -50,29 +48,15 @@ def precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         part = points[points["quantity"] == quantity]
         inks = {arm: look.ink(arm, place) for place, arm in enumerate(arms)}
         traces = [trace for arm, rows in part.groupby("arm", sort=False)
-                  for trace in _row(arm, arm, rows, inks[arm])]  # fmt: skip
+                  for trace in differences(arm, arm, rows, inks[arm])]  # fmt: skip
         panels.append(Panel(traces, "best test accuracy, percentage points", "", words,
-                            may_log="", lines=(("x", 0),), height=150 + ROW * len(arms),
-                            layout=_rows(arms)))  # fmt: skip
+                            may_log="", lines=(("x", 0),), **rows_of(arms)))  # fmt: skip
     both = pd.concat([first, second])
     caption = [
         f"{look.where(both)}, paired. Large mark: mean, with its 95 % interval (Student's t);"
         " small points: one seed."
     ]
     yield Frame(name_of(table), "what bfloat16 changes", caption, panels, points)
-
-
-def _row(group: str, label: str, rows: pd.DataFrame, of: Ink) -> list[Trace]:
-    """One row of a panel of differences: the mean with its interval, and a point per seed."""
-    one, mean = rows[rows["seed"].notna()].assign(label=label), rows[rows["seed"].isna()]
-    made = line(group, "mean, 95 % interval", mean["points"], [label] * len(mean), of,
-                marks="markers", size=9)  # fmt: skip
-    return [interval(made, "x", mean["low"], mean["high"]), dots(group, one, "points", "label", of)]
-
-
-def _rows(labels: list[str]) -> dict[str, dict]:
-    order = {"categoryorder": "array", "categoryarray": labels[::-1], "type": "category"}
-    return {"yaxis": {**order, "automargin": True, "range": [-0.7, len(labels) - 0.3]}}
 
 
 # --- Dropout, depth, initial weights --------------------------------------------------------------
@@ -123,17 +107,18 @@ def depth(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
 
 
 def mnist_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
-    """Accuracy after equally many steps against the deviation of the initial weights."""
+    """The error after equally many steps against the deviation of the initial weights."""
     points = mnist_initialization.initialization_points(table)
     traces = []
     for norm, part in points.groupby("norm", sort=False):
         of, dash = of_net(NETS[norm])
-        means = part.groupby("std")["accuracy"].mean()
+        part = part.assign(error=1 - part["accuracy"])
+        means = part.groupby("std")["error"].mean()
         traces.append(line(NETS[norm].label, "mean", means.index, means, of, dash))
-        traces.append(dots(NETS[norm].label, part, "std", "accuracy", of))
+        traces.append(dots(NETS[norm].label, part, "std", "error", of))
     panel = Panel(traces, "deviation of the initial weights",
-                  f"test accuracy after {table['planned'].max():,} steps", log="x",
-                  lines=(("y", CHANCE), ("x", 0.01), ("x", 1.0)),
+                  f"test error after {table['planned'].max():,} steps", log="xy",
+                  lines=(("y", 1 - CHANCE), ("x", 0.01), ("x", 1.0)),
                   layout=ticks_at(points, "std"))  # fmt: skip
     words = mnist_initialization.initialization_words(table, points)
     words = words.replace("Shaded:", "Between the dotted lines:")
@@ -180,16 +165,16 @@ def cifar10_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
 def ablations(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """What each change alone does; accuracy by batch size; other statistics at test time."""
     points = studies_ablations.points(table)
-    differences = points[~points["group"].isin(("C26", "C4"))]
+    changed = points[~points["group"].isin(("C26", "C4"))]
     traces, labels = [], []
-    for _, rows in differences.groupby("arm", sort=False):
+    for _, rows in changed.groupby("arm", sort=False):
         first = rows.iloc[0]
         _, of, group = OF_NORM[0 if first["arm"].startswith("bn") else 1]
         labels.append(f"{first['group'].split('  ')[0]} {first['change']}")
-        traces += _row(group, labels[-1], rows, of)
+        traces += differences(group, labels[-1], rows, of)
     panels = [Panel(traces, "best test accuracy with − without, percentage points", "",
                     "one change at a time", may_log="", lines=(("x", 0),),
-                    height=150 + ROW * len(labels), layout=_rows(labels), wide=True)]  # fmt: skip
+                    wide=True, **rows_of(labels))]  # fmt: skip
     panels += [_batches(points), _inference(points)]
     caption = [
         f"{look.where(table)}, paired by seed. Differences: large mark: mean, with its 95 %"
