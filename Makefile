@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 .PHONY: reproduce-inception reproduce-changes figure-5 tune-inception
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: .venv/installed  ## make .venv with the locked versions (the other targets do this first)
 
@@ -45,11 +45,11 @@ reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \
 		cifar10_initialization $(ARGS)
 
-reproduce-ablations: setup  ## section 4.2.1's changes one at a time, depth, the small Inception
+reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, depth, the small Inception
 	$(BIN)/python scripts/reproduce.py cifar10_ablations cifar10_depth cifar10_inception \
 		cifar10_inception_published $(ARGS)
 
-reproduce-mnist: setup  ## Figure 1 on MNIST (5 minutes), and claims C5, C6, C14 to C16
+reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initial weights (2)
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
 
 reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (40 minutes, estimated)
@@ -70,7 +70,7 @@ tune-cifar: setup  ## the shared decay, then the 1x rate and the rate of BN, cho
 tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out
 	$(BIN)/python scripts/reproduce.py mnist_tune $(ARGS)
 
-precision-cifar: setup  ## the same arms in float32: does bfloat16 bias the comparison?
+precision-cifar: setup  ## four of the arms in float32: does bfloat16 bias the comparison?
 	$(BIN)/python scripts/reproduce.py cifar10_precision $(ARGS)
 
 figures: setup  ## draw results/ and the README's tables from the committed records

@@ -45,7 +45,7 @@ where and how
     output      where records go         wandb       auto, online, offline, disabled
     compile     false; true: torch.compile, on a GPU with CUDA graphs
   and for image folders, data=imagenette or data=imagenet
-    cache       decoded images           loader      auto, memory (where they fit), stream
+    cache       decoded images           loader      auto (memory where they fit), memory, stream
     workers     processes that decode, when streaming; null: as many as cores
 what a run is   (changes make it a run of your own, kept apart)
     data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job
