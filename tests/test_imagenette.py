@@ -88,6 +88,7 @@ def test_the_members_of_the_ensemble_are_bn_x30_with_some_changes():
         ours = changed(run, reference)
         assert ours.pop("probes") == ["probabilities"]
         assert ours.pop("experiment") == "imagenette_ensemble"
+        assert ours.pop("data.test_images") == 1000  # of which 144 crops are taken
         seen.append(ours.pop("own_draws"))
         assert ours.pop("model.dropout") in (0.05, 0.1)
         assert ours.keys() <= {"model.init_scale", "model.per_activation"}
