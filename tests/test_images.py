@@ -111,6 +111,12 @@ def test_images_are_decoded_once(pictures, tmp_path, monkeypatch):
     torch.testing.assert_close(again.products, flat @ flat.mT / 256, rtol=1e-4, atol=1e-2)
 
 
+def test_a_cache_that_cannot_be_is_refused(pictures, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"^cache=.*/file/cache: Not a directory; cache=FOLDER"):
+        decoded(tree.scan(pictures / "pictures"), 16, True, tmp_path / "file" / "cache")
+
+
 def test_a_disk_that_is_too_small_is_refused(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: Full())
     with pytest.raises(DataError, match=r"GB are needed.*loader=stream"):

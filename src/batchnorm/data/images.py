@@ -10,6 +10,7 @@ from torch import Tensor
 from batchnorm.config import Data
 from batchnorm.data.crops import centre_boxes, cut, mirror, random_boxes
 from batchnorm.data.decode import Decoded
+from batchnorm.data.memory import keep_what_is_freed
 from batchnorm.data.order import Order
 from batchnorm.data.photometric import colour_maps, draw, principal_components
 from batchnorm.data.sets import part_of
@@ -104,6 +105,8 @@ class ImageBatches:
         self.crop, self.share = data.crop_size, data.crop_size / data.image_size
         self.part = part_of(self.batch_size, rank, replicas)
         self.device = data.train.labels.device
+        if self.device.type == "cpu":
+            keep_what_is_freed()
         self.order = Order(len(data.train), config, seed, torch.device("cpu"))
         self.per_epoch = self.order.per_epoch
         mean = data.train.means.mean(0, dtype=torch.float64)
