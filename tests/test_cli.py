@@ -121,11 +121,13 @@ def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):
 
 
 def start(arguments: list[str], folder: Path) -> subprocess.Popen:
+    """The command line, which hears Ctrl-C even where tests run in the background and do not."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     command = [sys.executable, "-m", "batchnorm", *arguments]
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
