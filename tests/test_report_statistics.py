@@ -72,6 +72,8 @@ def test_the_slower_one_that_never_gets_there_counts_with_its_whole_run(tmp_path
     ratios = statistics.speed_up(found, "bn_x5", "bn_x30")
     assert ratios.tolist() == pytest.approx((planned(found) / steps).tolist())
     assert statistics.speed_up(found, "bn_x30", "bn_x5").isna().all()
+    del found["baseline"]
+    assert not len(statistics.speed_up(found, "bn_x5"))  # an arm alone, as the user may train it
 
 
 def planned(found: statistics.Curves) -> int:

@@ -235,7 +235,7 @@ def speed_up(found: Curves, fast: str, slow: str | None = None) -> pd.Series:
     """
     slow = slow or baseline_of(found)
     slow_steps = steps_to_baseline(found, slow)
-    slow_steps = slow_steps.fillna({s: run.planned for s, run in found[slow].items()})
+    slow_steps = slow_steps.fillna({s: run.planned for s, run in found.get(slow, {}).items()})
     fast_steps = steps_to_baseline(found, fast)
     return (slow_steps / fast_steps)[slow_steps.index.intersection(fast_steps.index)]
 
