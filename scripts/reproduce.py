@@ -89,8 +89,8 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
 
 def mirror_figures(made: Plan) -> None:
     """Send the experiment's figures to W&B, as one more run of its group."""
-    drawn = sorted(made.root.glob(f"figures/{made.cfg.scale}/*.png"))
-    figures = [one for one in drawn if belongs_to(one.stem, options("experiment")) == made.cfg.name]
+    drawn, names = sorted(made.root.glob(f"figures/{made.cfg.scale}/*.png")), options("experiment")
+    figures = [one for one in drawn if belongs_to(one.stem, names) == made.cfg.name]
     mode = resolve_mode(made.cfg.wandb)
     mirror = Mirror(made.cfg.name, "figures", {}, Path(made.cfg.output), mode)
     for path in figures:

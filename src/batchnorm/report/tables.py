@@ -32,15 +32,14 @@ def _row(found: Curves, arm: str) -> dict[str, float]:
     interval = statistics.estimate(ratios, ratio=True)
     best = statistics.best(found, arm)
     middle = steps.fillna(inf).median()
+    faster = interval.value  # the geometric mean
+    if interval.missing:
+        faster = ratios.fillna(0).median() if middle < inf else nan
     return {
         "steps": middle if middle < inf else nan,
         "reached": int(steps.notna().sum()),
         "pairs": len(steps),
-        "speed_up": interval.value
-        if not interval.missing
-        else ratios.fillna(0).median()
-        if middle < inf
-        else nan,
+        "speed_up": faster,
         "speed_up_low": interval.low,
         "speed_up_high": interval.high,
         "best": best.median(),
