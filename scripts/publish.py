@@ -1,22 +1,24 @@
 """Promote finished records of declared experiments from outputs/ to results/.
 
 Refuses, one line each, records made by uncommitted code, by a commit that is not in this history,
-of another configuration than the experiment now declares, at smoke scale, or of stand-in data.
+of another configuration than the experiment now declares, at smoke scale, of stand-in data, or in
+another precision than most of their experiment, where it leaves that to the machine.
 Names records already in results/ that are stale by the same rule.
 """
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from batchnorm.config import ConfigError, completed
 from batchnorm.data import DataError
-from batchnorm.experiment import as_it_will_be, plan
+from batchnorm.experiment import plan
 from batchnorm.record import (
     Record,
     RecordError,
-    as_made,
     beside,
     differences,
     in_history,
@@ -28,8 +30,10 @@ from batchnorm.record import (
 Configs = dict[str, dict[str, Any]]
 
 
-def refusal(record: Record, declared: Configs, known: dict[str | None, bool]) -> str | None:
-    """Why a record may not become part of the reference; None when it may."""
+def refusal(
+    record: Record, declared: Configs, known: dict[str | None, bool], usual: str | None
+) -> str | None:
+    """Why a record may not become part of the reference; None when it may. `usual`: see below."""
     config, made = record["config"], record["environment"]
     if config["data"]["stand_in"]:
         return "is of STAND-IN DATA"
@@ -42,15 +46,27 @@ def refusal(record: Record, declared: Configs, known: dict[str | None, bool]) ->
     name = f"{config['arm']}-{config['seed']}"
     if name not in declared:
         return "is of a run that its experiment does not declare"
-    changed = differences(completed(as_made(record)), declared[name])
-    return f"is stale: {'; '.join(changed)}" if changed else None
+    changed = differences(completed(config), declared[name])
+    if changed:
+        return f"is stale: {'; '.join(changed)}"
+    if config["precision"] == "auto" and made["precision"] != usual:
+        return f"was made in {made['precision']}, but most of its experiment in {usual}"
+    return None
+
+
+def usual_precision(records: Iterable[Record]) -> str | None:
+    """What `precision: auto` came to in most of these records; None where none leaves it open. It
+    is one for all arms, or they would differ in more than they declare."""
+    left_open = (one for one in records if one["config"]["precision"] == "auto")
+    found = Counter(one["environment"]["precision"] for one in left_open).most_common(1)
+    return found[0][0] if found else None
 
 
 def declared_runs(experiment: str, scale: str) -> Configs:
     """The configs that an experiment file declares at one scale, by run name."""
     nowhere = "output=/nonexistent"  # so that the records are not compared twice
     made = plan([f"experiment={experiment}", f"scale={scale}", "stand_in=never", nowhere])
-    return {run.name: as_it_will_be(run, made.cfg.device) for run in made.runs}
+    return {run.name: run.config() for run in made.runs}
 
 
 def whole(path: Path) -> Record:
@@ -73,8 +89,9 @@ def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
             refused.append(f"{folder}: {error}")
             continue
         known = in_history(record["environment"]["commit"] for record in records.values())
+        usual = usual_precision(records.values())
         for path, record in records.items():
-            why = refusal(record, declared, known)
+            why = refusal(record, declared, known, usual)
             if why:
                 refused.append(f"{path} {why}")
             else:

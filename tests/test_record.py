@@ -76,7 +76,7 @@ def test_a_record_that_lacks_its_probabilities_is_not_published(tmp_path):
 def test_only_clean_current_real_declared_records_are_published():
     refusal = script("publish").refusal
     config = small_run(scale="quick", precision="auto").config()
-    declared = {"a-0": {**config, "precision": "float32"}}
+    declared = {"a-0": config}
     good = {"config": config, "environment": {"commit": "c", "dirty": False}}
     good["environment"]["precision"] = "float32"
     known = {"c": True, "lost": False}
@@ -86,17 +86,26 @@ def test_only_clean_current_real_declared_records_are_published():
         record["config"]["scale"] = scale
         record["config"]["data"]["stand_in"] = stand_in
         record["environment"] |= environment
-        return refusal(record, declared, known)
+        return refusal(record, declared, known, usual="float32")
 
     assert why() is None
     assert "not committed" in why(dirty=True)
     assert "not committed" in why(dirty=None)
     assert "not in this history" in why(commit="lost")
     assert why({"a-0": {**declared["a-0"], "seed": 9}}) == "is stale: seed: 0 -> 9"
-    assert why(precision="bfloat16") == "is stale: precision: bfloat16 -> float32"
+    assert "made in bfloat16, but most of its experiment in float32" in why(precision="bfloat16")
     assert "does not declare" in why({})
     assert "STAND-IN" in why(stand_in=True)
     assert "smoke" in why(scale="smoke")
+
+
+def test_the_usual_precision_is_that_of_the_records_that_leave_it_to_the_machine():
+    usual = script("publish").usual_precision
+    made = [("auto", "bfloat16"), ("auto", "bfloat16"), ("auto", "float32")]
+    made += [("float32", "float32")] * 3
+    records = [{"config": {"precision": c}, "environment": {"precision": e}} for c, e in made]
+    assert usual(records) == "bfloat16"
+    assert usual(records[3:]) is None
 
 
 def test_the_commit_is_that_of_the_source_tree():

@@ -229,7 +229,7 @@ def stale(files: Files) -> list[Path]:
 
 
 def readme_section(root: Path) -> str:
-    """The table of Figure 3 at the best scale there is, and the verdicts, as Markdown.
+    """The table of Figure 3 at the scale of the most runs, and the verdicts, as Markdown.
 
     Raises RecordError, or ReportError where there are no records.
     """
@@ -238,8 +238,9 @@ def readme_section(root: Path) -> str:
         raise ReportError(f"no records under {root}/records to fill its results section from")
     parts = []
     runs = table[table["experiment"] == claims.EXPERIMENT]
-    scale = next((one for one in SCALES if len(runs) and (runs["scale"] == one).any()), None)
-    if scale:
+    if len(runs):
+        counts = statistics.runs(runs)["scale"].value_counts()
+        scale = max(SCALES, key=lambda one: counts.get(one, 0))  # of equals the first
         parts.append(learning_rate_text(runs[runs["scale"] == scale]))
     rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_overview(rows)])
