@@ -1,12 +1,14 @@
-"""How fast both loaders of image folders are, measured alternating: training batches, cropped,
+"""How fast the loaders of image folders are, measured alternating: training batches, cropped,
 distorted and normalised, on the device; no network.
 
-    python scripts/bench_images.py [--data imagenette] [--rounds 5] [--batches 40] [--device auto]
+    python scripts/bench_images.py [--data imagenette] [--loader stream] [--rounds 5]
+                                   [--batches 40] [--device auto] [workers=2] [KEY=VALUE ...]
 """
 
 import argparse
 import sys
 import time
+from dataclasses import replace
 
 import torch
 
@@ -17,7 +19,9 @@ from batchnorm.experiment import plan, where
 from batchnorm.train import resolve_device
 from bench import report
 
-WORKERS = 2  # of the streaming loader
+WORKERS = 2  # of the streaming loader, unless workers=N says otherwise
+AN_EPOCH = 1000  # batches, of a larger set: by then most of what is read is in memory
+LOADERS = ("memory", "stream")
 SETTLE = 1.0  # seconds, in which they fill their queues
 
 
@@ -38,40 +42,42 @@ def rate(batches: ImageBatches, first: int, count: int) -> float:
 
 
 def main() -> None:
-    """Measure both loaders in alternation, and print medians, spreads and the ratio."""
+    """Measure the loaders in alternation, and print medians, spreads and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="imagenette", help="a file of configs/data")
+    parser.add_argument("--loader", choices=LOADERS, help="this one alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=40, help="in a round, of each loader")
     parser.add_argument("--device", default="auto")
     options, overrides = parser.parse_known_args()
-    device = resolve_device(options.device)
     try:
+        device = resolve_device(options.device)
         config, place = asked(options.data, overrides)
-        both = {
+        place = replace(place, workers=WORKERS if place.workers is None else place.workers)
+        loaders = {
             loader: data.batches(
-                data.load(config, data.Where(place.root, place.cache, loader, WORKERS), device),
-                config,
-                seed=0,
+                data.load(config, replace(place, loader=loader), device), config, seed=0
             )
-            for loader in ("memory", "stream")
+            for loader in ([options.loader] if options.loader else LOADERS)
         }
     except (ConfigError, data.DataError) as error:
         sys.exit(f"error: {error}")
-    found: dict[str, list[float]] = {loader: [] for loader in both}
-    rate(both["memory"], 0, both["memory"].per_epoch)  # every page mapped, as after one epoch
-    rate(both["stream"], 0, 5)
+    found: dict[str, list[float]] = {loader: [] for loader in loaders}
+    for loader, batches in loaders.items():  # every page mapped, as after one epoch
+        rate(batches, 0, min(AN_EPOCH, batches.per_epoch) if loader == "memory" else 5)
     for turn in range(options.rounds):
-        for loader, batches in both.items():
+        for loader, batches in loaders.items():
             # what the workers decode ahead neither slows the other loader nor is counted
             time.sleep(SETTLE)
             rate(batches, 5 + turn * (options.batches + 4), 4)
             found[loader].append(rate(batches, 9 + turn * (options.batches + 4), options.batches))
     print(f"{options.data}, crops of {config.crop_size}, batches of {config.batch_size}, {device}")
-    report("in memory, images/s", found["memory"])
-    report(f"streamed by {WORKERS} workers, images/s", found["stream"])
-    ratios = [a / b for a, b in zip(found["memory"], found["stream"], strict=True)]
-    report("in memory / streamed", ratios)
+    says = {"memory": "in memory", "stream": f"streamed by {place.workers} workers"}
+    for loader, rates in found.items():
+        report(f"{says[loader]}, images/s", rates)
+    if len(found) == len(LOADERS):
+        ratios = [a / b for a, b in zip(found["memory"], found["stream"], strict=True)]
+        report("in memory / streamed", ratios)
 
 
 if __name__ == "__main__":

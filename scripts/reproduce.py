@@ -18,6 +18,7 @@ from batchnorm.tracking import Mirror, belongs_to, leave, resolve_mode
 from batchnorm.train import resolve_device
 
 REFERENCE = Path("results")
+ALONE = ".venv/bin/python scripts/reproduce.py"
 
 
 def command(made: Plan, overrides: list[str]) -> list[str]:
@@ -60,7 +61,7 @@ def announce(plans: list[Plan]) -> None:
     for made in plans:
         took, name = minutes(made), made.cfg.name
         about = "no reference to tell the time by" if took is None else f"about {took:.0f} minutes"
-        print(f"{name}: {len(made.runs)} runs, {about}; alone: scripts/reproduce.py {name}")
+        print(f"{name}: {len(made.runs)} runs, {about}; alone: {ALONE} {name}")
 
 
 def reproduce(names: list[str], overrides: list[str]) -> int:

@@ -248,6 +248,8 @@ def test_probes_that_would_be_wrong_are_refused(monkeypatch):
     ):
         planned(*perceptron, "model.norm_after=true")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"^device=cuda:0: must be cuda, of which each process"):
+        planned("arm=bn_x5", "seed=0", "device=cuda:0")
     with pytest.raises(ConfigError, match=r"^probes: must be without norms in several processes"):
         planned("probes=[norms]")
 

@@ -82,13 +82,20 @@ def test_each_change_can_be_taken_back_alone():
     assert found == {key: usual[key] for key in (*CHANGES, "optim.lr_multiplier")}
 
 
-def test_the_members_of_the_ensemble_are_bn_x30_with_some_changes():
-    reference, seen = runs("imagenette")["bn_x30"], []
-    for run in runs("imagenette_ensemble").values():
+@pytest.mark.parametrize(("name", "scale"), [("imagenette", "quick"), ("imagenet", "full")])
+def test_the_members_of_the_ensemble_are_bn_x30_with_some_changes(name, scale):
+    reference, seen = runs(name, scale)["bn_x30"], []
+    for run in runs(f"{name}_ensemble", scale).values():
         ours = changed(run, reference)
         assert ours.pop("probes") == ["probabilities"]
-        assert ours.pop("experiment") == "imagenette_ensemble"
-        assert ours.pop("data.test_images") == 1000  # of which 144 crops are taken
+        assert ours.pop("experiment") == f"{name}_ensemble"
+        if scale == "quick":
+            assert ours.pop("data.test_images") == 1000  # of which 144 crops are taken
+        else:  # as long as the paper's, and decaying as fast per step as that BN-x30
+            steps = optim.steps(run.optim, 1_281_167 // 32)
+            assert steps / 1e6 == pytest.approx(6.0, abs=0.05)
+            speed = ours.pop("optim.decay_speed") / ours.pop("optim.epochs_multiplier")
+            assert speed == pytest.approx(6, rel=0.01)
         seen.append(ours.pop("own_draws"))
         assert ours.pop("model.dropout") in (0.05, 0.1)
         assert ours.keys() <= {"model.init_scale", "model.per_activation"}

@@ -334,6 +334,36 @@ def test_the_stand_in_is_as_long_as_what_it_stands_for(tmp_path):
     assert labels.max() < 10
 
 
+def test_the_stand_in_is_evaluated_on_images_of_its_own(tmp_path):
+    wanted = config(stand_in=True, train_images=300, test_images=400)
+    whole = data.load(wanted, tmp_path, CPU)
+    assert len(whole.test.pixels) == 400
+    assert not torch.equal(whole.test.pixels[:300], whole.train.pixels)
+    shared = config(stand_in=True, train_images=300, test_images=20, holdout=20)
+    held_out = data.load(shared, tmp_path, CPU)
+    assert held_out.test.pixels is held_out.train.pixels, "one copy for both"
+
+
+def test_imagenette_is_downloaded_where_it_is_not_there(tmp_path, monkeypatch):
+    from torchvision.datasets import Imagenette, imagenette
+
+    def unpack(url: str, root: str, md5: str) -> None:
+        image_folder(Path(root) / Path(url).stem)
+        if cut_short:
+            raise RuntimeError("the network went away")
+
+    monkeypatch.setattr(imagenette, "download_and_extract_archive", unpack)
+    monkeypatch.setattr(imagenette, "make_dataset", lambda *_, **__: [])
+    monkeypatch.setattr(Imagenette, "_WNID_TO_CLASS", {c: (c,) for c in ("cat", "dog", "owl")})
+    cut_short = True
+    assert not data.available("image_folder", tmp_path, "imagenette-160")
+    assert not list(tmp_path.glob("[!.]*")), "nothing half downloaded is left"
+    cut_short = False
+    assert data.available("image_folder", tmp_path, "imagenette-160")
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["imagenette-160"]
+    assert not data.available("image_folder", tmp_path, "imagenet"), "no more than this one"
+
+
 def test_an_image_folder_that_is_not_there(tmp_path):
     assert not data.available("image_folder", tmp_path, "pictures")
     with pytest.raises(DataError, match=r"pictures is not there.*stand_in=auto"):

@@ -120,17 +120,17 @@ def test_an_ensemble_is_the_arithmetic_mean_of_probabilities():
 
 def test_c25_follows_the_probabilities(tmp_path):
     plant_ensemble(tmp_path / "holds")
-    row = verdict(tmp_path / "holds", "C25")
+    row = verdict(tmp_path / "holds", "C25 (Imagenette)")
     assert (row["verdict"], row["n"]) == ("holds", 3), row["parts"]
     assert any("which member" in words for words in row["deviations"])
     plant_ensemble(tmp_path / "crops", crops=1.0)  # crops do harm
-    assert verdict(tmp_path / "crops", "C25")["verdict"] == "fails"
+    assert verdict(tmp_path / "crops", "C25 (Imagenette)")["verdict"] == "fails"
     plant_ensemble(tmp_path / "alike", shared=1.0)  # six times the same network
-    assert verdict(tmp_path / "alike", "C25")["verdict"] != "holds"
+    assert verdict(tmp_path / "alike", "C25 (Imagenette)")["verdict"] != "holds"
     plant_ensemble(tmp_path / "chance", single=0.0, crops=0.0)
-    assert verdict(tmp_path / "chance", "C25")["verdict"] == "inconclusive"
+    assert verdict(tmp_path / "chance", "C25 (Imagenette)")["verdict"] == "inconclusive"
     plant_ensemble(tmp_path / "few", seeds=1)
-    assert verdict(tmp_path / "few", "C25")["verdict"] == "not run"
+    assert verdict(tmp_path / "few", "C25 (Imagenette)")["verdict"] == "not run"
 
 
 @pytest.mark.parametrize(("classes", "k"), [(10, 2), (30, 5)])

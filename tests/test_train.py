@@ -9,7 +9,7 @@ import torch
 from batchnorm import checkpoint, models, optim
 from batchnorm import train as training
 from batchnorm.data import Batches, DataSet, Split
-from batchnorm.layers import BatchNorm
+from batchnorm.layers import NORMS, BatchNorm
 from conftest import small_run
 
 CPU = torch.device("cpu")
@@ -217,6 +217,18 @@ def test_the_reference_layer_trains_the_same_network(small_data, tmp_path):
         ]
         assert any(isinstance(m, BatchNorm) for m in state.model.modules()) == ("_" in norm)
     assert losses["batch"] == pytest.approx(losses["batch_reference"], rel=1e-3)
+
+
+def test_the_reference_layer_computes_in_float32_under_autocast(small_data):
+    run = small_run(model__norm="batch_reference", precision="bfloat16")
+    state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
+    assert torch.isfinite(training.train_step(state, run, batches, 18, "bfloat16"))
+    layer = next(m for m in state.model.modules() if isinstance(m, BatchNorm))
+    assert layer.running_mean.abs().sum() > 0
+    seen = torch.randn(8, layer.weight.numel(), 3, 3).bfloat16()
+    kept, torch_layer = layer(seen), NORMS["batch"](layer.weight.numel(), 9).train()
+    assert kept.dtype == torch.bfloat16
+    assert (kept - torch_layer(seen)).abs().max() < 0.05, "an eighth bit of 4"
 
 
 def test_it_learns(tmp_path):

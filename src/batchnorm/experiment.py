@@ -238,7 +238,10 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
     if made.cfg.threads is not None:
         torch.set_num_threads(made.cfg.threads)
     torch.backends.cudnn.allow_tf32 = False  # what is called float32 is float32 on a GPU too
+    torch.set_float32_matmul_precision("highest")
     device, mode = resolve_device(made.cfg.device), resolve_mode(made.cfg.wandb)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # for what goes to "the" GPU
     failures = []
     for runs in grouped(made, missing):
         try:

@@ -71,6 +71,7 @@ class BatchNorm(nn.Module):
         """Normalize x of shape (m, C), (m, C, H, W) or (m, *features); the shape stays."""
         maps_last = x.movedim(1, -1) if len(self.features) == 1 else x
         rows = maps_last.reshape(-1, self.weight.numel())  # (m', d)
+        rows = rows.to(torch.promote_types(rows.dtype, self.weight.dtype))  # as torch's kernel
         gamma, beta = self.weight.flatten(), self.bias.flatten()
         if self.training:
             if len(rows) < 2:
@@ -80,7 +81,7 @@ class BatchNorm(nn.Module):
         else:
             scale = gamma / torch.sqrt(self.running_var.flatten() + self.eps)
             y = scale * rows + (beta - scale * self.running_mean.flatten())
-        y = y.reshape(maps_last.shape)
+        y = y.reshape(maps_last.shape).to(x.dtype)
         return y.movedim(-1, 1) if len(self.features) == 1 else y
 
     @torch.no_grad()

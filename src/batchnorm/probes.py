@@ -76,7 +76,8 @@ def jacobians(model: nn.Module, batches: Batches, precision: str) -> Row:
         before, after = inputs[k - 1], inputs[k]
         slopes = _slopes(activations[k - 1], before[:EXAMPLES])  # (examples, units)
         scaled = weights[k] * before.std(0) / after.std(0).clamp_min(1e-12)[:, None]
-        values = torch.linalg.svdvals((scaled * slopes[:, None, :]).nan_to_num())
+        maps = (scaled * slopes[:, None, :]).nan_to_num()
+        values = torch.linalg.svdvals(maps.cpu())  # a GPU takes them one by one
         points = torch.tensor(QUANTILES, device=values.device)
         found[f"jacobian/{k + 1}"] = _rounded(torch.quantile(values.flatten(), points))
     return found

@@ -124,7 +124,7 @@ def advance(together: Stack, live: list[Training], until: int, steps: int) -> di
         images, labels = first.picked(chosen)  # one set for all, each in its own order
         shape = (len(live), count)
         rates = [optim.rate(one.member.run.optim, step, steps) for one in live]
-        rate = torch.tensor(rates, device=images.device)
+        rate = torch.tensor(rates).to(images.device, non_blocking=True)
         loss, right = together.step(images.unflatten(0, shape), labels.view(shape), rate)
         losses.append(loss)
         correct.append(right)

@@ -242,6 +242,8 @@ def _processor() -> str:
 def resolve_device(name: str) -> torch.device:
     """`auto`: the GPU if there is one, else the CPU; of several processes on a machine, each takes
     a GPU of its own. Raises ConfigError."""
+    if name.startswith("cuda:") and replicas.count() > 1:
+        raise ConfigError(f"device={name}: must be cuda, of which each process takes one")
     if name in ("auto", "cuda") and replicas.count() > 1 and torch.cuda.is_available():
         name = f"cuda:{replicas.local_rank()}"
     if name == "auto":

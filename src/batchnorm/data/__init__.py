@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from batchnorm.config import Data
-from batchnorm.data import cifar10, decode, mnist, tree
+from batchnorm.data import cifar10, decode, imagenette, mnist, tree
 from batchnorm.data.images import ImageBatches, ImageSet, split_of
 from batchnorm.data.sets import (
     Batches,
@@ -73,6 +73,8 @@ def _whole(name: str, generated: bool, root: Path) -> DataSet:
 
 @lru_cache(maxsize=1)
 def _scanned(folder: Path) -> tree.Tree:
+    if folder.name == imagenette.FOLDER:
+        imagenette.fetch(folder)
     return tree.scan(folder)
 
 
@@ -142,9 +144,10 @@ def load(config: Data, where: Where | Path, device: torch.device) -> DataSet | I
     train, test = train[: config.train_images], test[: config.test_images]
     if config.binary:
         train, test = binary(train), binary(test)
-    train = train.to(device)
-    test = test.to(device, train) if isinstance(whole, ImageSet) else test.to(device)
-    return replace(whole, train=train, test=test)
+    if isinstance(whole, ImageSet) and test.pixels is train.pixels:  # moved once for both
+        train = train.to(device)
+        return replace(whole, train=train, test=test.to(device, train))
+    return replace(whole, train=train.to(device), test=test.to(device))
 
 
 def _images(config: Data, where: Where) -> ImageSet:

@@ -62,7 +62,7 @@ def cut(images: Tensor, boxes: Tensor, crop: int) -> Tensor:
     than S / crop, which should so be near 1.
     """
     at = (torch.arange(crop, device=images.device) + 0.5) / crop
-    left, top, width, height = (2 * boxes.to(images.device)).unbind(1)
+    left, top, width, height = (2 * boxes.to(images.device, non_blocking=True)).unbind(1)
     x = left[:, None] - 1 + width[:, None] * at  # (m, crop), from -1 to 1 over the image
     y = top[:, None] - 1 + height[:, None] * at
     shape = (len(boxes), crop, crop)

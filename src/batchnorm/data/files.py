@@ -32,6 +32,14 @@ def verified(
     return hashlib.md5("".join(sorted(parts.values())).encode()).hexdigest()
 
 
+def fetched(name: str, folder: Path, download: Callable[[], object]) -> None:
+    """Download a folder that is not there. Raises Unavailable."""
+    if not folder.is_dir():
+        with _alone(name, folder.parent):
+            if not folder.is_dir():  # another process may have been first
+                _download(name, download, folder.parent, folder, [], complete=True)
+
+
 def _alone(name: str, root: Path) -> AbstractContextManager[object]:
     """Keeps other processes from downloading, or from reading what is half downloaded."""
     try:

@@ -112,7 +112,7 @@ class ImageBatches:
         mean = data.train.means.mean(0, dtype=torch.float64)
         products = data.train.products.mean(0, dtype=torch.float64)
         covariance = products - mean.outer(mean)
-        self.components = principal_components(covariance)
+        self.components = principal_components(covariance).to(self.device)
         std = covariance.diagonal().sqrt().clamp_min(1e-3)  # a constant channel stays finite
         self.scale = (1 / std).float().to(self.device)  # (3,)
         self.offset = (-mean / std).float().to(self.device)
@@ -179,15 +179,15 @@ class ImageBatches:
         """The batches as planned, one after the other: images and labels."""
         plans, same = tee(plans)
         for crops, plan in zip(self._crops(plans), same, strict=True):
-            labels = plan.split.labels[plan.chosen.to(self.device)]
-            yield self._finished(crops.to(self.device), plan), labels
+            labels = plan.split.labels[plan.chosen.to(self.device, non_blocking=True)]
+            yield self._finished(crops.to(self.device, non_blocking=True), plan), labels
 
     def _crops(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
         """Of each plan, its boxes of its images: (m, 3, H, W), 0 to 255."""
         for plan in plans:
             images, rows = plan.split.pixels, plan.split.rows[plan.chosen]
-            picked = images.index_select(0, rows.to(images.device))
-            yield cut(picked.to(self.device), plan.boxes, self.crop)
+            picked = images.index_select(0, rows.to(images.device, non_blocking=True))
+            yield cut(picked.to(self.device, non_blocking=True), plan.boxes, self.crop)
 
     def _finished(self, crops: Tensor, plan: Plan) -> Tensor:
         """Crops, distorted and normalised: (m, 3, H, W) float32, channels last."""

@@ -35,12 +35,12 @@ def colour_maps(
     (Krizhevsky et al. 2012), 0.1 strength normal deviations along each principal component of
     the training pixels. At strength 0, the identity.
     """
-    drawn = drawn.to(means.device)
+    drawn = drawn.to(means.device, non_blocking=True)
     saturation, contrast, brightness = (1 + LARGEST * strength * drawn[:, :3]).unbind(1)
-    luma = torch.tensor(LUMA, device=means.device)
+    luma = torch.tensor(LUMA).to(means.device, non_blocking=True)
     eye, grey = torch.eye(3, device=means.device), luma.expand(3, 3)
     saturated = grey + saturation[:, None, None] * (eye - grey)  # (m, 3, 3)
     matrix = (brightness * contrast)[:, None, None] * saturated
     mean_grey = means @ luma  # that of the saturated image too
     offset = (brightness * (1 - contrast) * mean_grey)[:, None].expand(-1, 3)
-    return matrix, offset + LIGHTING * strength * drawn[:, 3:] @ components.to(means.device).T
+    return matrix, offset + LIGHTING * strength * drawn[:, 3:] @ components.T

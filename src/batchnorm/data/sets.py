@@ -123,8 +123,9 @@ class Batches:
         mirrored."""
         generator = torch.Generator().manual_seed(seed)
         places, device = 2 * SHIFT + 1, chosen.device
-        down, right = torch.randint(places, (2, len(chosen)), generator=generator).to(device)
-        mirror = (torch.rand(len(chosen), generator=generator) < 0.5).to(device)
+        down, right = torch.randint(places, (2, len(chosen)), generator=generator)
+        mirror = torch.rand(len(chosen), generator=generator) < 0.5
+        down, right, mirror = (x.to(device, non_blocking=True) for x in (down, right, mirror))
         n, height, width, channels = self.padded.shape
         row, image = width * channels, height * width * channels
         crops = self.padded.as_strided(  # a view of every image at every shift

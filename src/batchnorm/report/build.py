@@ -129,6 +129,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "imagenette_changes": _figure(changes.draw, changes.points),
     "imagenette_ensemble": _ensemble,
     "imagenet": _learning_rate,
+    "imagenet_ensemble": _ensemble,
 }
 
 

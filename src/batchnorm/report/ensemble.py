@@ -26,6 +26,7 @@ from batchnorm.report.look import (
     where,
 )
 
+EXPERIMENTS = ("imagenette_ensemble", "imagenet_ensemble")
 MEMBERS = tuple(f"member_{k}" for k in range(1, 7))
 CROPS = {"single": 1, "crops": 144}  # what an array is called, and over how many crops it is a mean
 SAYS = {"single": "1 crop", "crops": "144 crops"}
@@ -209,9 +210,10 @@ def lines(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 def table_words(table: pd.DataFrame) -> str:
     """What stands under the table, of what sets ours apart."""
     return (
-        f"Ours: {where(table)}; the errors of one network are means over the members. The other"
-        " rows are the paper's, for ImageNet's 1,000 classes. Where there are ten classes, top-2"
-        " stands in the place of top-5."
+        f"Ours: {where(table)}, {table['data.test_images'].max():,} validation images; the errors"
+        " of one network are means over the members. The other rows are the paper's, for"
+        " ImageNet's 1,000 classes. Where there are ten classes, top-2 stands in the place of"
+        " top-5."
     )
 
 

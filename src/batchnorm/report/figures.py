@@ -57,7 +57,8 @@ def _match_points(table: pd.DataFrame) -> pd.DataFrame:
 
 def _overflow_points(table: pd.DataFrame) -> pd.DataFrame:
     last = table.groupby(["arm", "seed"], sort=False).tail(1)
-    last = last[last["diverged"]].assign(series="overflow", step=last["diverged_at_step"], n=1)
+    last = last[last["diverged"]]
+    last = last.assign(series="overflow", step=last["diverged_at_step"], n=1)
     return last[["series", "arm", "step", "accuracy", "n"]]
 
 

@@ -1,5 +1,6 @@
 """The ledger: each claim judged on the records, as plain rows and as Markdown."""
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from batchnorm.report import (
     statistics,
 )
 from batchnorm.report.claims import (
+    CHANGED,
     FAILS,
     HOLDS,
     INCONCLUSIVE,
@@ -33,7 +35,8 @@ RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how 
     **claims_cifar10_ablations.RULES,
     **claims_imagenette.RULES,
 }
-READS = {"imagenette_ensemble": ensemble.read}  # where a claim is not judged on curves
+# Where a claim is not judged on curves.
+READS = dict.fromkeys(ensemble.EXPERIMENTS, ensemble.read)
 
 
 def ledger() -> list[Claim]:
@@ -165,14 +168,15 @@ def markdown_summary(rows: list[dict[str, Any]]) -> str:
 
 
 def markdown_overview(rows: list[dict[str, Any]]) -> str:
-    """A line per claim with all of its verdicts; those not run in one line under the table."""
+    """A line per statement with all of its verdicts; those not run in one line under the table."""
     run = [row for row in rows if not row["reason"]]
-    claimed: dict[str, list[dict[str, Any]]] = {}
+    claimed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run:
-        claimed.setdefault(row["id"].split()[0], []).append(row)
+        claimed.setdefault((row["id"].split()[0], row["statement"]), []).append(row)
+    several = Counter(id for id, _ in claimed)  # statements of one claim, each for its network
     lines = [
-        [id, judged[0]["statement"], "; ".join(_place(row, len(judged) > 1) for row in judged)]
-        for id, judged in claimed.items()
+        [id, said, "; ".join(_place(row, len(same) > 1 or several[id] > 1) for row in same)]
+        for (id, said), same in claimed.items()
     ]
     table = markdown_table(["claim", "statement", "verdict"], lines) if lines else ""
     rest = ", ".join(row["id"] for row in rows if row["reason"])
@@ -188,7 +192,7 @@ def _place(row: dict[str, Any], named: bool) -> str:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{RULE}\n"]
-    sections.append(f"On MNIST: {mnist_claims.RULE}\n")
+    sections += [f"On MNIST: {mnist_claims.RULE}\n", f"{CHANGED}\n"]
     sections += [_section(row) for row in rows if not row["reason"]]
     rest = [_line(row) for row in rows if row["reason"]]
     return "\n".join([*sections, "\n".join(["## Not run", "", *rest, ""])] if rest else sections)

@@ -43,6 +43,7 @@ FRAMES: dict[str, FrameMaker] = {
     "imagenette_changes": imagenette.single_changes,
     "imagenette_ensemble": imagenette.figure_4,
     "imagenet": curves.learning_rate,
+    "imagenet_ensemble": imagenette.figure_4,
 }
 
 

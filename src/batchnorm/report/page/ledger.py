@@ -77,7 +77,7 @@ def numbers(experiment: str, rows: pd.DataFrame) -> dict[str, Any] | None:
             "lines": found,
             "words": mnist_table.words(rows),
         }
-    if experiment == "imagenette_ensemble" and ensemble.read(rows):
+    if experiment in ensemble.EXPERIMENTS and ensemble.read(rows):
         names, found = ensemble.lines(rows)
         return {"names": names, "lines": found, "words": ensemble.table_words(rows)}
     if experiment == "cifar10_inception_published":
