@@ -168,7 +168,8 @@ def markdown_summary(rows: list[dict[str, Any]]) -> str:
 
 
 def markdown_overview(rows: list[dict[str, Any]]) -> str:
-    """A line per statement with all of its verdicts; those not run in one line under the table."""
+    """A line per statement with all of its verdicts; the claims judged nowhere in one line under
+    the table."""
     run = [row for row in rows if not row["reason"]]
     claimed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run:
@@ -179,7 +180,7 @@ def markdown_overview(rows: list[dict[str, Any]]) -> str:
         for (id, said), same in claimed.items()
     ]
     table = markdown_table(["claim", "statement", "verdict"], lines) if lines else ""
-    rest = ", ".join(row["id"] for row in rows if row["reason"])
+    rest = ", ".join(row["id"] for row in rows if row["id"].split()[0] not in several)
     return "\n".join(filter(None, [table, f"Not run: {rest}.\n" if rest else ""]))
 
 
