@@ -117,3 +117,26 @@ def test_the_ledger_keeps_what_fails_and_says_its_scale(tmp_path):
     assert "## C8: fails (quick scale, n 3)" in text
     assert claims.RULE in text
     assert all(claim in text for claim in LEDGER)
+
+
+def test_the_overview_puts_a_verdict_beside_the_statement_that_it_is_about():
+    def row(id: str, statement: str, verdict: str, n: int = 3) -> dict:
+        reason = "" if n else "no runs"
+        return {"id": id, "statement": statement, "verdict": verdict, "scale": "quick", "n": n,
+                "reason": reason}  # fmt: skip
+
+    text = verdicts.markdown_overview([
+        row("C1", "one", "holds"), row("C1 (Imagenette)", "one", "fails"),
+        row("C2", "two", "holds"), row("C2 (MNIST)", "another two", "fails"),
+        row("C1 (ImageNet)", "one", "", 0), row("C3", "three", "", 0),
+    ])  # fmt: skip
+    assert [line for line in text.splitlines()[2:] if line] == [
+        "| C1 | one | CIFAR-10: holds (quick scale, n 3); Imagenette: fails (quick scale, n 3) |",
+        "| C2 | two | CIFAR-10: holds (quick scale, n 3) |",
+        "| C2 | another two | MNIST: fails (quick scale, n 3) |",
+        "Not run: C3.",
+    ]
+
+
+def test_what_changed_after_runs_is_part_of_the_ledger():
+    assert claims.CHANGED in verdicts.markdown([])

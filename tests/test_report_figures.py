@@ -17,6 +17,12 @@ def words(figure):
     return " ".join(" ".join(texts).split())
 
 
+def test_every_point_belongs_to_a_series_where_nothing_overflowed(tmp_path):
+    plant(tmp_path, {arm: ALIKE[arm] for arm in ("baseline", "bn_x5")})
+    points = figures.learning_rate_points(statistics.load(tmp_path), paper.curves())
+    assert set(points["series"]) == {"curve", "match", "paper"}
+
+
 def test_a_line_per_arm_beside_the_papers(tmp_path):
     plant(tmp_path)
     drawn = lines(figures.learning_rate(statistics.load(tmp_path), paper.curves()))

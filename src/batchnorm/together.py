@@ -128,14 +128,15 @@ def advance(together: Stack, live: list[Training], until: int, steps: int) -> di
         loss, right = together.step(images.unflatten(0, shape), labels.view(shape), rate)
         losses.append(loss)
         correct.append(right)
-    for state, loss, right in zip(
-        states, torch.stack(losses, 1), torch.stack(correct, 1).sum(1), strict=True
-    ):
+    of_runs = torch.stack(losses, 1)  # (R, steps)
+    for state, loss, right in zip(states, of_runs, torch.stack(correct, 1).sum(1), strict=True):
         state.loss += loss.sum() * count
         state.correct += right
         state.seen += count * len(loss)
         state.step = until
-    found = [first_not_finite(list(loss), until) for loss in torch.stack(losses, 1)]
+    if torch.isfinite(of_runs).all():  # one look for all: on a GPU each waits for the device
+        return {}
+    found = [first_not_finite(list(loss), until) for loss in of_runs]
     return {i: at for i, at in enumerate(found) if at is not None}
 
 
