@@ -154,6 +154,26 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(launcher, here):
     assert list(here.glob("outputs/**/*.ckpt"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's /proc")
+def test_runs_side_by_side_end_where_what_started_them_is_killed(here):
+    arguments = ["-m", *BASE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    arguments += ["arm=baseline,bn_x5", "seed=0", "optim.epochs=4000", "evaluations=300"]
+    process = start(arguments, here)
+    deadline = time.time() + 120
+    while time.time() < deadline and len(list(here.glob("outputs/**/*.ckpt"))) < 2:
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [Path("/proc") / pid for pid in children]
+    training = [one for one in workers if b"LokyProcess" in (one / "cmdline").read_bytes()]
+    assert len(training) == 2, "both runs are on their way"
+    process.kill()
+    process.communicate()
+    deadline = time.time() + 20
+    while time.time() < deadline and any(one.exists() for one in training):
+        time.sleep(0.1)
+    assert not any(one.exists() for one in training)
+
+
 def test_a_sweep_side_by_side_leaves_the_records_of_one_after_the_other(here):
     """Hydra's joblib launcher, two processes: the same records, bit for bit."""
     both = "arm=baseline,bn_baseline"

@@ -18,6 +18,7 @@ from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_mis
 from batchnorm.progress import Place, Watch
 from batchnorm.record import RecordError
 from batchnorm.tracking import leave
+from batchnorm.workers import end_with_parent
 
 HELP = """\
 Trains the runs of an experiment that have no record yet, each to one JSON file under outputs/.
@@ -181,6 +182,7 @@ def workers(overrides: list[str]) -> int:
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="config")
 def job(cfg: DictConfig) -> None:
     """One job of a sweep. What it refuses was refused before the sweep began."""
+    end_with_parent()
     failures = train_missing(plan(list(HydraConfig.get().overrides.task)))
     if failures:
         raise RuntimeError("; ".join(failures))
