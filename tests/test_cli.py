@@ -167,11 +167,14 @@ def test_runs_side_by_side_end_where_what_started_them_is_killed(here):
     training = [one for one in workers if b"LokyProcess" in (one / "cmdline").read_bytes()]
     assert len(training) == 2, "both runs are on their way"
     process.kill()
-    process.communicate()
     deadline = time.time() + 20
     while time.time() < deadline and any(one.exists() for one in training):
         time.sleep(0.1)
-    assert not any(one.exists() for one in training)
+    left = [one for one in training if one.exists()]
+    for one in left:
+        os.kill(int(one.name), signal.SIGKILL)
+    process.communicate()
+    assert not left
 
 
 def test_a_sweep_side_by_side_leaves_the_records_of_one_after_the_other(here):
