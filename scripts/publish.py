@@ -33,7 +33,8 @@ Configs = dict[str, dict[str, Any]]
 def refusal(
     record: Record, declared: Configs, known: dict[str | None, bool], usual: str | None
 ) -> str | None:
-    """Why a record may not become part of the reference; None when it may. `usual`: see below."""
+    """Why a record may not become part of the reference; None when it may. `known`: which commits
+    are in this history; `usual`: see usual_precision."""
     config, made = record["config"], record["environment"]
     if config["data"]["stand_in"]:
         return "is of STAND-IN DATA"

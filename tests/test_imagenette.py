@@ -102,6 +102,14 @@ def test_the_members_of_the_ensemble_are_bn_x30_with_some_changes(name, scale):
     assert sorted(seen) == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_members_are_the_same_on_imagenet():
+    def own(name: str) -> dict[str, dict[str, object]]:
+        arms = runs(f"{name}_ensemble", "full")
+        return {arm: changed(run, arms["member_1"]) for arm, run in arms.items()}
+
+    assert own("imagenet") == own("imagenette")
+
+
 def test_the_ladder_is_the_plain_networks():
     plain = runs("imagenette")["inception"]
     for name, run in runs("imagenette_tune").items():
