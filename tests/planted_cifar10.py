@@ -17,9 +17,10 @@ Ends = Mapping[str, Any]  # arm -> accuracy at the end, HIT, or a tuple of these
 
 DROPOUT = {"plain_0": 0.60, "plain_0.05": 0.60, "plain_0.1": 0.595, "plain_0.4": 0.54}
 DROPOUT |= {"bn_0": 0.72, "bn_0.05": 0.72, "bn_0.1": 0.715, "bn_0.4": 0.66}
-INITIALIZATION = {"plain_0.01": 0.1, "plain_0.1": 0.1, "plain_1": 0.45, "plain_10": HIT}
-INITIALIZATION |= {"plain_100": HIT, "plain_gaussian": 0.1, "bn_gaussian": 0.62}
-INITIALIZATION |= {"bn_0.01": 0.6, "bn_0.1": 0.62, "bn_1": 0.625, "bn_10": 0.61, "bn_100": 0.5}
+INITIALIZATION = {"plain_0.001": 0.1, "plain_0.01": 0.1, "plain_0.1": 0.1, "plain_1": 0.45}
+INITIALIZATION |= {"plain_10": HIT, "plain_100": HIT, "plain_gaussian": 0.1, "bn_gaussian": 0.62}
+INITIALIZATION |= {"bn_0.001": 0.5, "bn_0.01": 0.6, "bn_0.1": 0.62, "bn_1": 0.625}
+INITIALIZATION |= {"bn_10": 0.61, "bn_100": 0.5}
 DEPTH = dict(zip((f"plain_relu_{d}" for d in (6, 12, 24, 48)), (0.5, 0.42, 0.1, 0.1), strict=True))
 DEPTH |= {f"plain_sigmoid_{d}": 0.1 for d in (6, 12, 24, 48)}
 DEPTH |= dict(zip((f"bn_relu_{d}" for d in (6, 12, 24, 48)), (0.6, 0.62, 0.58, 0.4), strict=True))

@@ -10,7 +10,7 @@ from batchnorm.record import flatten
 STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations"]
 STUDIES += ["inception", "inception_published"]
 BN = {"model.norm": "batch"}
-INITIAL = {"0.01": 0.01, "0.1": 0.1, "1": 1.0, "10": 10.0, "100": 100.0}
+INITIAL = {"0.001": 0.001, "0.01": 0.01, "0.1": 0.1, "1": 1.0, "10": 10.0, "100": 100.0}
 
 
 def runs(study: str, scale: str = "quick") -> dict[str, Run]:
@@ -41,7 +41,7 @@ def test_every_study_has_its_arms_and_three_seeds_at_quick_scale():
     assert {study: len(runs(study)) for study in STUDIES} == {
         "tune_bn": 5,
         "dropout": 8,
-        "initialization": 12,
+        "initialization": 14,
         "depth": 16,
         "ablations": 22,
         "inception": 6,

@@ -102,7 +102,7 @@ def test_initialization_draws_weights_and_their_effective_rate(tmp_path):
     assert rate == pytest.approx(0.02 / length**2)
     figure = studies_initialization.draw(statistics.load(tmp_path))
     ends = medians(figure, 0, "with BN")
-    assert ends == pytest.approx({0.01: 0.6, 0.1: 0.62, 1: 0.625, 10: 0.61, 100: 0.5})
+    assert ends == pytest.approx({0.001: 0.5, 0.01: 0.6, 0.1: 0.62, 1: 0.625, 10: 0.61, 100: 0.5})
     assert medians(figure, 0, "without BN")[10] == statistics.CHANCE  # overflowed
 
 

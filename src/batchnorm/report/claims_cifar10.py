@@ -24,7 +24,7 @@ from batchnorm.report.statistics import Curve, Curves, Estimate, estimate
 
 FLAT = 0.05  # accuracy: "the same" over two decades of initial scale
 SCALES = ("0.1", "1", "10")  # of the initial weights, over which BN should not care
-ALL_SCALES = ("0.01", *SCALES, "100")
+ALL_SCALES = ("0.001", "0.01", *SCALES, "100")
 DEPTHS = (6, 12, 24, 48)
 
 

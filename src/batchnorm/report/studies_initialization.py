@@ -29,6 +29,7 @@ from batchnorm.report.studies_cifar10 import DOTS
 
 FIXED = 1000 * 3  # where the fixed Gaussian stands on the axis of scales
 WATCHED = {  # arms whose weights are drawn over time
+    "bn_0.001": INKS["baseline_sigmoid"],
     "bn_0.01": INKS["baseline_x5"],
     "bn_0.1": INKS["bn_x5"],
     "bn_1": BN,
