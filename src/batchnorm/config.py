@@ -99,6 +99,7 @@ class Config(What):
 
     name: str = MISSING
     arms: dict[str, Any] = field(default_factory=dict)  # name -> what it changes
+    ladder: dict[str, Any] = field(default_factory=dict)  # a key: values that every arm takes in turn
     scales: dict[str, Any] = field(default_factory=dict)  # smoke, quick, full -> what it changes
     seeds: list[int] = field(default_factory=list)
     # which part of it to run
@@ -187,16 +188,36 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
         raise ConfigError("seeds=[]: must name at least one seed, for example seeds=[0,1,2]")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ConfigError(f"seeds={list(seeds)}: must be different whole numbers from 0")
-    arms = list(cfg.arms) if cfg.arm is None else [one_of("arm", cfg.arm, cfg.arms)]
+    arms = laddered(cfg)
+    names = list(arms) if cfg.arm is None else [one_of("arm", cfg.arm, arms)]
     picked = list(seeds) if cfg.seed is None else [cfg.seed]
     if cfg.seed is not None and cfg.seed < 0:
         raise ConfigError(f"seed={cfg.seed}: must be a whole number from 0")
-    return [_run(cfg, scale, arm, seed, chosen) for arm in arms for seed in picked]
+    return [_run(cfg, scale, arm, arms[arm], s, chosen) for arm in names for s in picked]
 
 
-def _run(cfg: DictConfig, scale: str, arm: str, seed: int, chosen: dict[str, Any]) -> Run:
+def laddered(cfg: DictConfig) -> dict[str, Any]:
+    """The arms of an experiment: name -> what it changes. With a ladder, every arm at each of its
+    values, as <arm>_<value>. Raises ConfigError."""
+    if not cfg.ladder:
+        return dict(cfg.arms)
+    found = {}
+    for key, values in cfg.ladder.items():
+        if not isinstance(values, ListConfig) or len(cfg.ladder) > 1:
+            raise ConfigError(f"ladder={cfg.ladder}: must be one key and a list of its values")
+        for arm, part in cfg.arms.items():
+            _refuse_no_mapping(f"arms.{arm}", part)
+            for value in values:
+                found[f"{arm}_{value}"] = one = part.copy()
+                OmegaConf.update(one, key, value, force_add=True)
+    return found
+
+
+def _run(
+    cfg: DictConfig, scale: str, arm: str, changes: Any, seed: int, chosen: dict[str, Any]
+) -> Run:
     base = OmegaConf.merge(OmegaConf.structured(What), {key: cfg[key] for key in WHAT})
-    parts = {f"scales.{scale}": cfg.scales[scale], f"arms.{arm}": cfg.arms[arm]}
+    parts = {f"scales.{scale}": cfg.scales[scale], f"arms.{arm}": changes}
     where = ""
     try:
         for where, part in parts.items():
