@@ -58,6 +58,10 @@ def _cifar10(root: Path, seeds: int, **what) -> None:
             end = best - abs(np.log(rate / 0.015)) / 20
             arm = {f"lr_{rate:g}": [(0, 0.1), (1, end)]}
             planted.plant(root, arm, seeds, experiment=experiment, lr=rate, **held)
+    for study in ("depth", "ablations"):
+        for rate in RATES:
+            ends = {f"{net}_{rate:g}": [(0, 0.1), (1, 0.6 - rate)] for net in ("plain", "bn")}
+            planted.plant(root, ends, seeds, experiment=f"cifar10_tune_{study}", lr=rate, **held)
     for left in LEFT:
         arms = {f"{arm}_{left:g}": planted.ALIKE[arm] for arm in ("baseline", "bn_x5", "bn_x30")}
         planted.plant(root, arms, seeds, experiment="cifar10_schedule", final_lr=left, **held)

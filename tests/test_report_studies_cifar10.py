@@ -13,6 +13,7 @@ from batchnorm.report import (
     studies_cifar10,
     studies_inception,
     studies_initialization,
+    studies_rates,
 )
 from planted import plant as plant_curves
 from planted_cifar10 import HIT, LAYERS, WORLDS, plant
@@ -79,6 +80,24 @@ def test_the_schedule_is_chosen_by_the_mean_of_the_arms(tmp_path):
     figure = studies_cifar10.schedule(statistics.load(tmp_path))
     assert medians(figure, 0, "mean") == pytest.approx({0.1: 0.65, 0.3: 0.675, 0.6: 0.66})
     assert "chosen: 0.3" in figure.axes[0].texts[0].get_text()
+
+
+def test_every_arm_has_the_rate_of_its_own_highest_mean(tmp_path):
+    ends = {0.01: (0.5, 0.6, 0.1), 0.1: (0.55, 0.4, 0.11), 1: (30, 0.3, 0.12)}
+    for lr, tried in ends.items():
+        curves = [end if end == 30 else [(0, end), (1, end)] for end in tried]
+        names = (f"{arm}_{lr}" for arm in ("plain_6", "bn_6", "plain_48"))
+        arms = dict(zip(names, curves, strict=True))
+        plant_curves(tmp_path, arms, experiment="cifar10_tune_depth", lr=lr, holdout=5000, noise=0)
+    table = statistics.load(tmp_path)
+    assert studies_rates.chosen_rates(table) == {"plain_6": 0.1, "bn_6": 0.01}, "48 is untrained"
+    figure = studies_rates.draw(table)
+    bold = {text.get_text() for text in figure.axes[0].texts if text.get_weight() == "bold"}
+    assert bold == {"0.550", "0.600"}
+    assert [text.get_text() for text in figure.axes[0].texts].count("×") == 1
+    assert "At an edge of the ladder, so that better may lie beyond: bn_6." in studies_rates.words(
+        table
+    )
 
 
 def test_the_ladder_says_whose_rate_it_is(tmp_path):

@@ -99,7 +99,7 @@ class Config(What):
 
     name: str = MISSING
     arms: dict[str, Any] = field(default_factory=dict)  # name -> what it changes
-    ladder: dict[str, Any] = field(default_factory=dict)  # a key: values that every arm takes in turn
+    ladder: dict[str, Any] = field(default_factory=dict)  # a key: values, for every arm in turn
     scales: dict[str, Any] = field(default_factory=dict)  # smoke, quick, full -> what it changes
     seeds: list[int] = field(default_factory=list)
     # which part of it to run

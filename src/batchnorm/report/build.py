@@ -27,6 +27,7 @@ from batchnorm.report import (
     studies_cifar10,
     studies_inception,
     studies_initialization,
+    studies_rates,
     tables,
     verdicts,
 )
@@ -117,6 +118,9 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_precision": _precision,
     "cifar10_tune": _tune,
     "cifar10_tune_bn": _tune,
+    "cifar10_tune_depth": _figure(studies_rates.draw, studies_rates.points),
+    "cifar10_tune_ablations": _figure(studies_rates.draw, studies_rates.points),
+    "cifar10_tune_inception": _tune,
     "cifar10_schedule": _figure(studies_cifar10.schedule, studies_cifar10.schedule_points),
     "cifar10_dropout": _figure(studies_cifar10.dropout, studies_cifar10.dropout_points),
     "cifar10_depth": _figure(studies_cifar10.depth, studies_cifar10.depth_points),

@@ -10,6 +10,7 @@ from batchnorm.report import (
     paper,
     studies,
     studies_cifar10,
+    studies_rates,
 )
 from batchnorm.report.look import GREY, Ink
 from batchnorm.report.mnist import NETS
@@ -56,6 +57,21 @@ def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         " was chosen. A run that overflowed is drawn at chance."
     ]
     yield Frame(name_of(table), f"learning rate of the {network}", caption, [panel], points)
+
+
+def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """Best accuracy of every arm at every rate."""
+    points = studies_rates.points(table)
+    traces = []
+    for place, (arm, part) in enumerate(points.groupby("arm", sort=False)):
+        traces += dots_and_median(arm, part, "lr", "best", look.ink("", place))
+    chosen = points[points["chosen"]]
+    traces.append(line("chosen", "", chosen["lr"], chosen["best"], Ink("#000000", "*"),
+                       marks="markers"))  # fmt: skip
+    panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
+                  layout=ticks_at(points, "lr"))  # fmt: skip
+    caption = [studies_rates.words(table).replace("Framed, in bold:", "Stars:")]
+    yield Frame(name_of(table), "the learning rate of every arm", caption, [panel], points)
 
 
 def _held(table: pd.DataFrame) -> str:

@@ -1,0 +1,95 @@
+"""Figure of the studies that choose a rate for every arm: a pure function of a table of runs."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from batchnorm.report import statistics
+from batchnorm.report.claims import UNTRAINED
+from batchnorm.report.look import (
+    BN,
+    GREY,
+    WIDTH,
+    bare,
+    data_name,
+    footer,
+    look,
+    title,
+    where,
+)
+
+
+def points(table: pd.DataFrame) -> pd.DataFrame:
+    """What draw draws: one row per run: arm (without its rate), lr, seed, best, diverged, chosen.
+
+    `best` is the highest accuracy, chance for a run that overflowed. `chosen` marks the rate of
+    an arm with the highest mean over the seeds, if that is above UNTRAINED.
+    """
+    rows = statistics.run_points(table, lr="optim.lr")
+    rows["arm"] = rows["arm"].str.rpartition("_")[0]
+    rows.loc[rows["diverged"], "best"] = statistics.CHANCE
+    means = rows.groupby(["arm", "lr"], sort=False)["best"].mean()
+    of_arm = means.groupby("arm", sort=False)
+    chosen = {key for key in of_arm.idxmax() if means[key] >= UNTRAINED}
+    return rows.assign(chosen=[key in chosen for key in zip(rows["arm"], rows["lr"], strict=True)])
+
+
+def chosen_rates(table: pd.DataFrame) -> dict[str, float]:
+    """The rate chosen for every arm that learned at some rate."""
+    found = points(table)
+    return found[found["chosen"]].drop_duplicates("arm").set_index("arm")["lr"].to_dict()
+
+
+def at_edge(found: pd.DataFrame) -> list[str]:
+    """The arms whose chosen rate is the lowest or highest that was tried."""
+    edges = {found["lr"].min(), found["lr"].max()}
+    return list(found.loc[found["chosen"] & found["lr"].isin(edges), "arm"].unique())
+
+
+def words(table: pd.DataFrame) -> str:
+    """What the figure shows, as its caption."""
+    found = points(table)
+    edge = at_edge(found)
+    at = f" At an edge of the ladder, so that better may lie beyond: {', '.join(edge)}."
+    held = f"{table['data.holdout'].max():,} images cut from the training set"
+    return (
+        f"{where(table)}. Best accuracy (fraction of {held}; mean over the seeds) of each arm at"
+        " each rate. Framed, in bold: the rate chosen, for an arm that reaches"
+        f" {UNTRAINED:g} at some rate; ×: overflowed." + at * bool(edge)
+    )
+
+
+@look
+def draw(table: pd.DataFrame) -> Figure:
+    """Best accuracy on the held-out split (fraction) of every arm at every rate, as a matrix."""
+    found = points(table)
+    arms, rates = list(found["arm"].unique()), sorted(found["lr"].unique())
+    height = 1.3 + 0.19 * len(arms)  # inches
+    figure = Figure((WIDTH, height))
+    axes = figure.add_axes((0.2, 0.72 / height, 0.78, 0.19 * len(arms) / height))
+    for (arm, lr), cell in found.groupby(["arm", "lr"]):
+        _draw_cell(axes, rates.index(lr), arms.index(arm), cell, found["best"].max())
+    bare(axes, "top", "left", "bottom")
+    axes.tick_params(length=0)
+    axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set(xlim=(-0.5, len(rates) - 0.5), ylim=(len(arms) - 0.5, -0.5))
+    axes.set_xlabel("initial learning rate")
+    title(figure, f"{data_name(table)}: the learning rate of every arm")
+    footer(figure, words(table))
+    return figure
+
+
+def _draw_cell(axes: Axes, x: int, y: int, cell: pd.DataFrame, most: float) -> None:
+    """One arm at one rate: the darker, the better."""
+    mean, chosen = cell["best"].mean(), cell["chosen"].any()
+    shade = 0.6 * max(0.0, mean - statistics.CHANCE) / max(most - statistics.CHANCE, 1e-9)
+    frame = {"edgecolor": "black", "linewidth": 1.2} if chosen else {"linewidth": 0}
+    colour = to_rgba(BN.colour, shade)
+    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, **frame))
+    text = "×" if cell["diverged"].all() else f"{mean:.3f}"
+    weak = cell["diverged"].all() or mean < UNTRAINED
+    axes.text(x, y, text, ha="center", va="center", weight="bold" if chosen else "normal",
+              color=GREY if weak else "black")  # fmt: skip
