@@ -1,5 +1,7 @@
 """From a command line to runs: what is merged, what is declared, what is refused and how."""
 
+import re
+
 import pytest
 
 from batchnorm import config
@@ -54,6 +56,37 @@ def test_arms_differ_in_what_they_declare_and_in_nothing_else():
     assert changed("bn_x5") == {**accelerated, "optim.lr_multiplier": 5.0}
     assert changed("bn_x30") == {**accelerated, "optim.lr_multiplier": 30.0}
     assert changed("bn_x5_sigmoid") == {**changed("bn_x5"), "model.activation": "sigmoid"}
+
+
+def test_a_ladder_puts_every_arm_on_each_of_its_values():
+    ladder = ["+ladder={optim.lr: [0.1, 0.2]}", "seed=0"]
+    runs = {run.arm: run for run in planned(*ladder).runs}
+    assert len(runs) == 2 * 8
+    assert (runs["bn_x5_0.1"].optim.lr, runs["bn_x5_0.2"].optim.lr) == (0.1, 0.2)
+    assert runs["bn_x5_0.2"].optim.lr_multiplier == 5, "what the arm changes stays"
+    assert runs["baseline_0.2"].model.norm == "none", "one arm's ladder is not another's"
+    assert [run.arm for run in planned(*ladder, "arm=baseline_0.1").runs] == ["baseline_0.1"]
+
+
+@pytest.mark.parametrize(
+    "ladder, why",
+    [
+        ("{optim.lr: 3}", "one key and a list of its values"),
+        ("{optim.lr: [0.1], model.depth: [2]}", "one key and a list of its values"),
+        ("{optim.lrr: [0.1]}", "optim.lrr: no such key"),
+        ("{optim.lr: [fast]}", "'fast' of type 'str' could not be converted to Float"),
+    ],
+)
+def test_a_ladder_that_cannot_be_climbed_is_refused(ladder, why):
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        planned(f"+ladder={ladder}")
+
+
+@pytest.mark.parametrize("said", ["ladder={optim.lr: [1]}", "arms={mine: {}}"])
+def test_what_is_added_to_the_experiment_is_said_with_a_plus(said):
+    key = said.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{key}: what is not in it yet is added by \+{key}="):
+        planned(said)
 
 
 def test_the_command_line_has_the_last_word():

@@ -419,6 +419,8 @@ def explain(error: Exception) -> str:
     unknown = re.match(r"Could not override '([\w.]+)'", str(error))
     if isinstance(cause, ConfigKeyError) or unknown:
         key = unknown[1] if unknown else cause.full_key
+        if key in ("arms", "ladder", "scales"):
+            return f"{key}: what is not in it yet is added by +{key}=..."
         group = key.rpartition(".")[0]
         kind = {"": Config, "data": Data, "model": Model, "optim": Optim}.get(group)
         allowed = ", ".join(f.name for f in fields(kind)) if kind else "nothing"
