@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +17,18 @@ NAMES = ("type", "patch/stride", "output, printed", "ours", "depth", "1x1", "3x3
          "double reduce", "double 3x3", "pool + proj", "parameters")  # fmt: skip
 
 
+READINGS = {  # of the table, and what each changes of the first
+    "576 maps in 4c and 4d, BN": {},
+    "the same, the stem separable": {"separable_stem": True},
+    "the same, without BN": {"norm": "none"},
+    # batch_detached is a BN that keeps the convolutions' biases, as that network does
+    "608 maps in 4c and 4d, BN, biases (as the public bninception)": {
+        "maps_4cd": 608,
+        "norm": "batch_detached",
+    },
+}
+
+
 def parse(arguments: list[str] | None) -> Model:
     """The network that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -23,7 +36,23 @@ def parse(arguments: list[str] | None) -> Model:
     parser.add_argument("--maps-4cd", type=int, choices=(576, 608), default=576, help=words)
     parser.add_argument("--separable-stem", action="store_true")
     parser.add_argument("--norm", choices=("none", "batch"), default="batch")
-    return Model(name="inception", width=64, depth=34, **vars(parser.parse_args(arguments)))
+    return model(**vars(parser.parse_args(arguments)))
+
+
+def model(**changes: Any) -> Model:
+    """The paper's network with BN, but for the changes."""
+    return Model(**{"name": "inception", "width": 64, "depth": 34, "norm": "batch"} | changes)
+
+
+def empty(config: Model) -> nn.Sequential:
+    """The network without weights."""
+    with torch.device("meta"):
+        return inception(config, (SIZE, SIZE, 3), CLASSES)
+
+
+def parameters(network: nn.Module) -> int:
+    """How many there are."""
+    return sum(p.numel() for p in network.parameters())
 
 
 def lines(config: Model, network: nn.Sequential) -> list[tuple[str, ...]]:
@@ -32,7 +61,7 @@ def lines(config: Model, network: nn.Sequential) -> list[tuple[str, ...]]:
     x, found = torch.empty(1, 3, SIZE, SIZE, device="meta"), []
     for name, row in network.named_children():
         x = row(x)
-        count = sum(p.numel() for p in row.parameters())
+        count = parameters(row)
         maps, *sides = *x.shape[1:], *(1,) * (4 - x.dim())
         made = "x".join(str(side) for side in (*sides, maps))
         one = printed.get(name, {"type": name, "output": "-", "depth": "-", "patch": None})
@@ -55,18 +84,18 @@ def branches(row: Module | None) -> tuple[str, ...]:
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns the exit status."""
     config = parse(arguments)
-    with torch.device("meta"):
-        network = inception(config, (SIZE, SIZE, 3), CLASSES)
+    network = empty(config)
     print(aligned([NAMES, *lines(config, network)]))
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    count = sum(p.numel() for p in network.parameters())
     said = paper.values()["parameters"] / 1e6
     print(
-        f"{len(convolutions)} convolutions, {count:,} parameters; the paper says {said:g} million,"
-        " which its table does not give.\n3c and 4e are printed with their size before the stride"
+        f"{len(convolutions)} convolutions, {parameters(network):,} parameters; the paper says"
+        f" {said:g} million, which its table does not give.\n3c and 4e are printed with their size before the stride"
         " of 2. 4c and 4d are printed with 576 maps\nand with branches that add up to 608: a pool"
-        " projection of 96 gives 576, the printed 128 gives 608\n(--maps-4cd 608)."
+        " projection of 96 gives 576, the printed 128 gives 608\n(--maps-4cd 608). By reading:"
     )
+    for words, changes in READINGS.items():
+        print(f"{parameters(empty(model(**changes))):>12,}  {words}")
     return 0
 
 

@@ -1,11 +1,15 @@
 """The CIFAR-10 studies: what their arms change, and that nothing else differs between them."""
 
+from functools import cache
+
+import pandas as pd
 import pytest
 
 from batchnorm import config, optim
 from batchnorm.config import Run
 from batchnorm.experiment import plan
-from batchnorm.record import flatten
+from batchnorm.record import SOURCE, flatten
+from batchnorm.report import statistics, studies, studies_rates
 
 STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations"]
 STUDIES += ["inception", "inception_published"]
@@ -60,6 +64,44 @@ def test_the_rate_of_bn_is_chosen_as_that_of_the_plain_network_is():
         assert different == {"experiment": "cifar10_tune_bn", **BN}
 
 
+@cache
+def chosen_by(experiment: str) -> pd.DataFrame:
+    """The committed records of a study that chooses rates."""
+    table = statistics.load(SOURCE / "results")
+    return table[table["experiment"] == experiment]
+
+
+@pytest.mark.parametrize(
+    "tune, used",
+    [
+        ("cifar10_tune", "cifar10_learning_rate"),
+        ("cifar10_tune_inception", "cifar10_inception"),
+        ("imagenette_tune", "imagenette"),
+    ],
+)
+def test_the_1x_rate_is_what_the_records_choose(tune, used):
+    points = studies.ladder_points(chosen_by(tune))
+    assert set(points.loc[points["chosen"], "lr"]) == {
+        config.compose_config([f"experiment={used}"]).optim.lr
+    }
+
+
+def test_the_rate_of_bn_is_what_the_records_choose():
+    points = studies.ladder_points(chosen_by("cifar10_tune_bn"))
+    assert set(points.loc[points["chosen"], "lr"]) == set(bn_rate("dropout").values())
+
+
+@pytest.mark.parametrize("study", ["depth", "ablations"])
+def test_single_arms_have_the_rates_that_the_records_choose(study):
+    points = studies_rates.points(chosen_by(f"cifar10_tune_{study}"))
+    chosen = studies_rates.chosen_rates(chosen_by(f"cifar10_tune_{study}"))
+    arms, usual = runs(study), runs("dropout")
+    for name in points["arm"].unique():
+        otherwise = usual[f"{name.split('_')[0]}_0"].optim.lr
+        assert arms[name].optim.lr == chosen.get(name, otherwise), name
+    assert len(chosen) > 5
+
+
 def test_dropout_arms():
     arms, rate = runs("dropout"), bn_rate("dropout")
     for p in ("0", "0.05", "0.1", "0.4"):
@@ -80,16 +122,21 @@ def test_initialization_arms():
     assert arms["bn_1"].probes == ["norms"]
 
 
+def but_for_its_rate(arm: Run, reference: Run) -> dict[str, object]:
+    """As changed, where every arm has a rate of its own."""
+    return {key: value for key, value in changed(arm, reference).items() if key != "optim.lr"}
+
+
 def test_depth_arms():
-    arms, rate = runs("depth"), bn_rate("depth")
+    arms = runs("depth")
     for depth in (6, 12, 24, 48):
         deeper = {"model.depth": depth} if depth != 6 else {}
-        assert changed(arms[f"plain_relu_{depth}"], arms["plain_relu_6"]) == deeper
-        sigmoid = changed(arms[f"plain_sigmoid_{depth}"], arms[f"plain_relu_{depth}"])
+        assert but_for_its_rate(arms[f"plain_relu_{depth}"], arms["plain_relu_6"]) == deeper
+        sigmoid = but_for_its_rate(arms[f"plain_sigmoid_{depth}"], arms[f"plain_relu_{depth}"])
         assert sigmoid == {"model.activation": "sigmoid"}
         for kind in ("relu", "sigmoid"):
             plain, bn = (arms[f"{norm}_{kind}_{depth}"] for norm in ("plain", "bn"))
-            assert changed(bn, plain) == {**BN, **rate}
+            assert but_for_its_rate(bn, plain) == BN
     assert arms["plain_relu_6"].model.dropout == 0
 
 
@@ -112,18 +159,23 @@ ALONE_WITH_BN = {
 }
 
 
+OWN_RATES = [f"{net}_batch_{size}" for net in ("plain", "bn") for size in (2, 8, 32)]
+OWN_RATES += ["bn_after", "bn_sigmoid", "bn_sigmoid_after"]
+
+
 def test_ablation_arms():
     arms, watched = runs("ablations"), {}
     expected = {f"bn_{name}": change for name, change in (ALONE | ALONE_WITH_BN).items()}
     expected |= {f"plain_{name}": change for name, change in ALONE.items()}
     assert arms.keys() == expected.keys() | {"bn", "plain"}
     for name, change in expected.items():
-        different = changed(arms[name], arms[name.split("_")[0]])
+        compare = but_for_its_rate if name in OWN_RATES else changed
+        different = compare(arms[name], arms[name.split("_")[0]])
         watched[name] = different.pop("probes", None)
         assert different == change, name
     different = changed(arms["bn"], arms["plain"])
     assert different.pop("probes") == ["norms", "inference"]
-    assert different == {**BN, **bn_rate("ablations")}
+    assert different == {**BN, **bn_rate("dropout")}
     assert arms["plain"].model.dropout == 0
     assert watched["bn_detached"] == ["norms"]
     assert [watched[f"bn_batch_{size}"] for size in (2, 8, 32)] == [["inference"]] * 3
