@@ -90,9 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
     said = paper.values()["parameters"] / 1e6
     print(
         f"{len(convolutions)} convolutions, {parameters(network):,} parameters; the paper says"
-        f" {said:g} million, which its table does not give.\n3c and 4e are printed with their size before the stride"
-        " of 2. 4c and 4d are printed with 576 maps\nand with branches that add up to 608: a pool"
-        " projection of 96 gives 576, the printed 128 gives 608\n(--maps-4cd 608). By reading:"
+        f" {said:g} million, which its\ntable does not give. 3c and 4e are printed with their size"
+        " before the stride of 2. 4c and 4d are\nprinted with 576 maps and with branches that add"
+        " up to 608: a pool projection of 96 gives 576, the\nprinted 128 gives 608"
+        " (--maps-4cd 608). By reading:"
     )
     for words, changes in READINGS.items():
         print(f"{parameters(empty(model(**changes))):>12,}  {words}")
