@@ -138,10 +138,10 @@ def draw(table: pd.DataFrame) -> Figure:
         f"{where(table)}, paired by seed. Top: best test accuracy with the change less that"
         " without it, in percentage points. Small points: one seed; large: mean; bar: 95 %"
         " interval (Student's t); an arrow or a bar that leaves the frame is read from the"
-        f" numbers at the right. Below, equally many steps at each batch size. {DOTS} At the"
-        " right, accuracy at the end with other statistics than the paper's, which are those of"
-        " the population with the unbiased variance; the scale is linear within ±1 and"
-        " logarithmic beyond."
+        " numbers at the right. Below, equally many steps at each batch size, and its own"
+        f" learning rate (cifar10_tune_ablations). {DOTS} At the right, accuracy at the end with"
+        " other statistics than the paper's, which are those of the population with the unbiased"
+        " variance; the scale is linear within ±1 and logarithmic beyond."
     )
     footer(figure, words)
     return figure

@@ -132,7 +132,7 @@ def depth(table: pd.DataFrame) -> Figure:
     title(figure, f"{data_name(table)}: how deep a network still learns, with and without BN")
     words = (
         f"{where(table)}. Best accuracy of each run (fraction of test images), equally many steps"
-        f" at all depths. {DOTS}"
+        f" at all depths, each network at its own learning rate (cifar10_tune_depth). {DOTS}"
     )
     footer(figure, words)
     return figure

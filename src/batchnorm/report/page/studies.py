@@ -100,7 +100,8 @@ def depth(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   layout=ticks_at(points, "depth"))  # fmt: skip
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction of test images), equally many"
-        f" steps at all depths. {DOTS} Dotted line: chance."
+        " steps at all depths, each network at its own learning rate (cifar10_tune_depth)."
+        f" {DOTS} Dotted line: chance."
     ]
     title = "how deep a network still learns, with and without BN"
     yield Frame(name_of(table), title, caption, [panel], points)
@@ -179,7 +180,8 @@ def ablations(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     caption = [
         f"{look.where(table)}, paired by seed. Differences: large mark: mean, with its 95 %"
         " interval (Student's t); small points: one seed. Batch sizes (C26): equally many steps at"
-        " each. Statistics at test time (C4): accuracy at the end less that with the paper's."
+        " each, and its own learning rate (cifar10_tune_ablations). Statistics at test time (C4):"
+        " accuracy at the end less that with the paper's."
         f" {DOTS}"
     ]
     panels = [panel for panel in panels if panel.traces]
