@@ -66,9 +66,9 @@ def draw(table: pd.DataFrame) -> Figure:
     """Best accuracy on the held-out split (fraction) of every arm at every rate, as a matrix."""
     found = points(table)
     arms, rates = list(found["arm"].unique()), sorted(found["lr"].unique())
-    height = 1.3 + 0.19 * len(arms)  # inches
+    height = 1.24 + 0.19 * len(arms)  # inches
     figure = Figure((WIDTH, height))
-    axes = figure.add_axes((0.2, 0.72 / height, 0.78, 0.19 * len(arms) / height))
+    axes = figure.add_axes((0.2, 0.88 / height, 0.78, 0.19 * len(arms) / height))
     for (arm, lr), cell in found.groupby(["arm", "lr"]):
         _draw_cell(axes, rates.index(lr), arms.index(arm), cell, found["best"].max())
     bare(axes, "top", "left", "bottom")
