@@ -45,8 +45,8 @@ CHANGED = (
     " of the paper's curves that are hard to read no longer count (see"
     " configs/experiment/mnist_tune.yaml). Half of C5 and the curves of Figure 1 rest on it. (4)"
     " Depths, batch sizes and the small Inception had the rates of the 10-layer network at first;"
-    " when their runs were there, each got the rate that held-out images choose (cifar10_tune_depth,"
-    " _ablations, _inception), and those with another one were run again."
+    " when their runs were there, each got the rate that held-out images choose"
+    " (cifar10_tune_depth, _ablations, _inception), and those with another one were run again."
     " @@"
 )
 
