@@ -44,9 +44,9 @@ CHANGED = (
     " chose the learning rate that both networks share on MNIST was changed after the sweep: points"
     " of the paper's curves that are hard to read no longer count (see"
     " configs/experiment/mnist_tune.yaml). Half of C5 and the curves of Figure 1 rest on it. (4)"
-    " Depths, batch sizes and the small Inception had the rates of the 10-layer network at first;"
-    " when their runs were there, each got the rate that held-out images choose"
-    " (cifar10_tune_depth, _ablations, _inception), and those with another one were run again."
+    " Depths and batch sizes had the rates of the 10-layer network at batches of 128 at first; when"
+    " their runs were there, each got the rate that held-out images choose (cifar10_tune_depth,"
+    " _ablations), and those with another one were run again."
     " @@"
 )
 
