@@ -71,7 +71,8 @@ def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
     caption = [studies_rates.words(table).replace("Framed, in bold:", "Stars:")]
-    yield Frame(name_of(table), "the learning rate of every arm", caption, [panel], points)
+    title = "the learning rate of every arm, chosen on held-out images"
+    yield Frame(name_of(table), title, caption, [panel], points)
 
 
 def _held(table: pd.DataFrame) -> str:
