@@ -66,7 +66,7 @@ def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     for place, (arm, part) in enumerate(points.groupby("arm", sort=False)):
         traces += dots_and_median(arm, part, "lr", "best", look.ink("", place))
     chosen = points[points["chosen"]]
-    traces.append(line("chosen", "", chosen["lr"], chosen["best"], Ink("#000000", "*"),
+    traces.append(line("chosen", "seeds", chosen["lr"], chosen["best"], Ink("#000000", "p"),
                        marks="markers"))  # fmt: skip
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
