@@ -70,7 +70,8 @@ def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                        marks="markers"))  # fmt: skip
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
-    caption = [studies_rates.words(table).replace("Framed, in bold:", "Stars:")]
+    words = studies_rates.words(table).replace("Framed, in bold:", "Stars:")
+    caption = [words.replace("×: overflowed", "overflowed: drawn at chance")]
     title = "the learning rate of every arm, chosen on held-out images"
     yield Frame(name_of(table), title, caption, [panel], points)
 
