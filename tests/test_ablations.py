@@ -65,10 +65,14 @@ def test_the_rate_of_bn_is_chosen_as_that_of_the_plain_network_is():
 
 
 @cache
+def committed() -> pd.DataFrame:
+    """All committed records."""
+    return statistics.load(SOURCE / "results")
+
+
 def chosen_by(experiment: str) -> pd.DataFrame:
     """The committed records of a study that chooses rates."""
-    table = statistics.load(SOURCE / "results")
-    return table[table["experiment"] == experiment]
+    return committed()[committed()["experiment"] == experiment]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,6 @@ ALONE_WITH_BN = {
 
 
 OWN_RATES = [f"{net}_batch_{size}" for net in ("plain", "bn") for size in (2, 8, 32)]
-OWN_RATES += ["bn_after", "bn_sigmoid", "bn_sigmoid_after"]
 
 
 def test_ablation_arms():

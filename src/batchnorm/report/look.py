@@ -153,6 +153,12 @@ def number(value: float, digits: int, sign: str = "+") -> str:
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
 
 
+def judged_on(table: pd.DataFrame) -> str:
+    """The images that a table's accuracies are of, as they are written in prose."""
+    held = table["data.holdout"].max()
+    return f"{held:,} images cut from the training set" if held else "the test images"
+
+
 def where(table: pd.DataFrame) -> str:
     """The data, scale and seeds of a figure's footer."""
     return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm"

@@ -19,10 +19,12 @@ from batchnorm.report.look import (
     edge_words,
     footer,
     ink,
+    judged_on,
     look,
     number,
     seeds_of,
     title,
+    where,
 )
 
 # --- the baseline's learning rate -----------------------------------------------------------------
@@ -79,7 +81,7 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
     network = "network with BN" if with_bn else "plain network"
     title(figure, f"{data_name(table)}: learning rate of the {network}")
-    footer(figure, _ladder_words(table, split) + edge_words(points["lr"], chosen["lr"]))
+    footer(figure, _ladder_words(table) + edge_words(points["lr"], chosen["lr"]))
     return figure
 
 
@@ -93,12 +95,10 @@ def _draw_ladder(axes: Axes, points: pd.DataFrame, of: Ink, label: str) -> None:
     axes.plot(lost["x"], lost["best"], "x", color=colour, zorder=3, markersize=6)
 
 
-def _ladder_words(table: pd.DataFrame, split: str) -> str:
-    held = table["data.holdout"].max()
-    cut = f", on {held:,} images cut from the training set" if split == "validation" else ""
+def _ladder_words(table: pd.DataFrame) -> str:
     return (
-        f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm."
-        f" Best accuracy of each run (fraction of images){cut}: one point per seed, line through"
+        f"{where(table)}. Best accuracy of each run (fraction of images), on {judged_on(table)}:"
+        " one point per seed, line through"
         " the medians. Star: the highest mean, the rate chosen. Cross: overflowed, drawn at chance."
     )
 

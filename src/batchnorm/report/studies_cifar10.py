@@ -19,6 +19,7 @@ from batchnorm.report.look import (
     edge_words,
     footer,
     ink,
+    judged_on,
     look,
     seeds_and_median,
     spread,
@@ -193,9 +194,8 @@ def schedule(table: pd.DataFrame) -> Figure:
     title(figure, f"{data_name(table)}: the decay of the learning rate that all arms share")
     dots = DOTS if points["seed"].nunique() > 1 else "A point is one run."
     words = (
-        f"{where(table)}. Best accuracy of each run (fraction), on {table['data.holdout'].max():,}"
-        f" images cut from the training set. {dots} Diamonds: the mean of the arms; star: its"
-        " highest value, which the rule chooses."
+        f"{where(table)}. Best accuracy of each run (fraction), on {judged_on(table)}."
+        f" {dots} Diamonds: the mean of the arms; star: its highest value, which the rule chooses."
         f"{edge_words(points['final_lr'], [best['final_lr']])}"
     )
     footer(figure, words)

@@ -15,6 +15,7 @@ from batchnorm.report.look import (
     bare,
     data_name,
     footer,
+    judged_on,
     look,
     title,
     where,
@@ -25,7 +26,7 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     """What draw draws: one row per run: arm (without its rate), lr, seed, best, diverged, chosen.
 
     `best` is the highest accuracy, chance for a run that overflowed. `chosen` marks the rate of
-    an arm with the highest mean over the seeds, if that is above UNTRAINED.
+    an arm with the highest mean over the seeds, if that is UNTRAINED or more.
     """
     rows = statistics.run_points(table, lr="optim.lr")
     rows["arm"] = rows["arm"].str.rpartition("_")[0]
@@ -48,16 +49,15 @@ def at_edge(found: pd.DataFrame) -> list[str]:
     return list(found.loc[found["chosen"] & found["lr"].isin(edges), "arm"].unique())
 
 
-def words(table: pd.DataFrame) -> str:
-    """What the figure shows, as its caption."""
+def words(table: pd.DataFrame, star: str = "Framed, in bold", lost: str = "×: overflowed") -> str:
+    """What the figure shows, as its caption: how the rates chosen and what is lost are drawn."""
     found = points(table)
     edge = at_edge(found)
     at = f" At an edge of the ladder, so that better may lie beyond: {', '.join(edge)}."
-    held = f"{table['data.holdout'].max():,} images cut from the training set"
     return (
-        f"{where(table)}. Best accuracy (fraction of {held}; mean over the seeds) of each arm at"
-        " each rate. Framed, in bold: the rate chosen, for an arm that reaches"
-        f" {UNTRAINED:g} at some rate; ×: overflowed." + at * bool(edge)
+        f"{where(table)}. Best accuracy (fraction of {judged_on(table)}; mean over the seeds) of"
+        f" each arm at each rate. {star}: the rate chosen, for an arm that reaches {UNTRAINED:g} at"
+        f" some rate; {lost}." + at * bool(edge)
     )
 
 

@@ -53,8 +53,8 @@ def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     network = "network with BN" if (table["model.norm"] == "batch").all() else "plain network"
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction of images), on"
-        f" {_held(table)}. {DOTS} Dotted line: the rate with the highest mean, {chosen:g}, which"
-        " was chosen. A run that overflowed is drawn at chance."
+        f" {look.judged_on(table)}. {DOTS} Dotted line: the rate with the highest mean, {chosen:g},"
+        " which was chosen. A run that overflowed is drawn at chance."
     ]
     yield Frame(name_of(table), f"learning rate of the {network}", caption, [panel], points)
 
@@ -70,15 +70,9 @@ def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                        marks="markers"))  # fmt: skip
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
-    words = studies_rates.words(table).replace("Framed, in bold:", "Stars:")
-    caption = [words.replace("×: overflowed", "overflowed: drawn at chance")]
+    caption = [studies_rates.words(table, "Stars", "overflowed: drawn at chance")]
     title = "the learning rate of every arm, chosen on held-out images"
     yield Frame(name_of(table), title, caption, [panel], points)
-
-
-def _held(table: pd.DataFrame) -> str:
-    held = table["data.holdout"].max()
-    return f"{held:,} images cut from the training set" if held else "the test images"
 
 
 def mnist_rates(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
@@ -98,9 +92,9 @@ def mnist_rates(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   "difference, paired by seed", log="x", may_log="x", lines=(("y", 0),),
                   layout={**ticks, "yaxis": {"range": [-1, 4]}})  # fmt: skip
     caption = [
-        f"{look.where(table)}. Best accuracy of each run (fraction), on {_held(table)}. {DOTS}"
-        " The difference: mean and 95 % interval (Student's t), in percentage points, at the same"
-        " rate, deviation and seed; one above 4 lies outside the frame until it is zoomed out.",
+        f"{look.where(table)}. Best accuracy of each run (fraction), on {look.judged_on(table)}."
+        f" {DOTS} The difference: mean and 95 % interval (Student's t), in percentage points, at the"
+        " same rate, deviation and seed; one above 4 lies outside the frame until it is zoomed out.",
         *filter(None, [mnist_tune.tie_words(points)]),
     ]
     panels = [left, right] if found else [left]
@@ -134,8 +128,9 @@ def schedule(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   "best validation accuracy", lines=(("x", chosen),),
                   layout=ticks_at(points, "final_lr"))  # fmt: skip
     caption = [
-        f"{look.where(table)}. Best accuracy of each run (fraction), on {_held(table)}. {DOTS}"
-        f" Dotted line: where the mean of the arms is highest, {chosen:g}, which the rule chooses."
+        f"{look.where(table)}. Best accuracy of each run (fraction), on {look.judged_on(table)}."
+        f" {DOTS} Dotted line: where the mean of the arms is highest, {chosen:g}, which the"
+        " rule chooses."
     ]
     title = "the decay of the learning rate that all arms share"
     yield Frame(name_of(table), title, caption, [panel], points)
