@@ -93,8 +93,9 @@ def mnist_rates(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   layout={**ticks, "yaxis": {"range": [-1, 4]}})  # fmt: skip
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction), on {look.judged_on(table)}."
-        f" {DOTS} The difference: mean and 95 % interval (Student's t), in percentage points, at the"
-        " same rate, deviation and seed; one above 4 lies outside the frame until it is zoomed out.",
+        f" {DOTS} The difference: mean and 95 % interval (Student's t), in percentage points,"
+        " at the same rate, deviation and seed; one above 4 lies outside the frame until it is"
+        " zoomed out.",
         *filter(None, [mnist_tune.tie_words(points)]),
     ]
     panels = [left, right] if found else [left]
