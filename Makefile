@@ -66,7 +66,7 @@ tune-inception: setup  ## the 1x rate on Imagenette, chosen on a hold-out
 
 tune-cifar: setup  ## the shared decay, the 1x rate, the rates of BN and of single arms, chosen on a hold-out
 	$(BIN)/python scripts/reproduce.py cifar10_schedule cifar10_tune cifar10_tune_bn \
-		cifar10_tune_inception cifar10_tune_ablations cifar10_tune_depth $(ARGS)
+		cifar10_tune_inception cifar10_tune_dropout cifar10_tune_ablations cifar10_tune_depth $(ARGS)
 
 tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out
 	$(BIN)/python scripts/reproduce.py mnist_tune $(ARGS)

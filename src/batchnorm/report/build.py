@@ -118,6 +118,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_precision": _precision,
     "cifar10_tune": _tune,
     "cifar10_tune_bn": _tune,
+    "cifar10_tune_dropout": _figure(studies_rates.draw, studies_rates.points),
     "cifar10_tune_depth": _figure(studies_rates.draw, studies_rates.points),
     "cifar10_tune_ablations": _figure(studies_rates.draw, studies_rates.points),
     "cifar10_tune_inception": _tune,

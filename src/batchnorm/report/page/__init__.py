@@ -31,6 +31,7 @@ FRAMES: dict[str, FrameMaker] = {
     "cifar10_precision": studies.precision,
     "cifar10_tune": rates.ladder,
     "cifar10_tune_bn": rates.ladder,
+    "cifar10_tune_dropout": rates.of_every_arm,
     "cifar10_tune_depth": rates.of_every_arm,
     "cifar10_tune_ablations": rates.of_every_arm,
     "cifar10_tune_inception": rates.ladder,
