@@ -16,12 +16,11 @@ from batchnorm.report.look import (
     footer,
     ink,
     look,
+    network_name,
     seeds_of,
     spread,
     title,
 )
-
-NETWORKS = {"small_inception": "small Inception, ", "inception": "Inception, "}  # in the title
 
 
 def learning_rate_points(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.DataFrame:
@@ -102,8 +101,8 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
     else:
         bare(axes, "top")
     _key(figure, series)
-    network = NETWORKS.get(table["model.name"].iloc[0], "")
-    title(figure, f"{data_name(table)}: {network}accuracy against steps, with and without BN")
+    what = ", ".join(filter(None, [network_name(table), "accuracy against steps"]))
+    title(figure, f"{data_name(table)}: {what}, with and without BN")
     footer(figure, *_learning_rate_words(table, series))
     return figure
 

@@ -48,6 +48,7 @@ PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lin
 GRID = {"color": "#E5E5E5", "linewidth": 0.5}
 DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # by data.name, or by data.folder
 DATA_NAMES |= {"imagenette-160": "Imagenette", "imagenet": "ImageNet"}
+NETWORKS = {"small_inception": "small Inception", "inception": "Inception"}
 
 
 def data_name(table: pd.DataFrame) -> str:
@@ -56,6 +57,11 @@ def data_name(table: pd.DataFrame) -> str:
     name = first["data.folder"] if first["data.name"] == "image_folder" else first["data.name"]
     name = DATA_NAMES.get(name, name)
     return f"STAND-IN DATA in place of {name}" if statistics.is_stand_in(table) else name
+
+
+def network_name(table: pd.DataFrame) -> str | None:
+    """The network of a table's runs, if it is one with a name."""
+    return NETWORKS.get(table["model.name"].iloc[0])
 
 
 def title(figure: Figure, text: str) -> None:

@@ -11,6 +11,7 @@ from batchnorm.report.look import (
     BN,
     GREY,
     HALO,
+    PLAIN,
     SMALL,
     WIDTH,
     Ink,
@@ -21,6 +22,7 @@ from batchnorm.report.look import (
     ink,
     judged_on,
     look,
+    network_name,
     number,
     seeds_of,
     title,
@@ -31,45 +33,42 @@ from batchnorm.report.look import (
 
 
 def ladder_points(table: pd.DataFrame) -> pd.DataFrame:
-    """What learning_rate_ladder draws: one row per run: arm, lr, dropout, seed, best, diverged.
+    """What learning_rate_ladder draws: one row per run: arm, lr, seed, best, diverged.
 
     `best` is the highest accuracy, chance for a run that overflowed. `chosen` marks the arm with
     the highest mean over its seeds.
     """
-    keys = {"rate": "optim.lr", "times": "optim.lr_multiplier", "dropout": "model.dropout"}
-    rows = statistics.run_points(table, **keys)
+    rows = statistics.run_points(table, rate="optim.lr", times="optim.lr_multiplier")
     rows = rows.assign(lr=rows.pop("rate") * rows.pop("times"))
     rows.loc[rows["diverged"], "best"] = statistics.CHANCE
     means = rows.groupby("arm", sort=False)["best"].mean()
     rows = rows.assign(chosen=rows["arm"] == means.idxmax())
-    return rows.sort_values(["dropout", "lr", "seed"]).reset_index(drop=True)
+    return rows.sort_values(["lr", "seed"]).reset_index(drop=True)
+
+
+def network_words(table: pd.DataFrame) -> str:
+    """Whose rate it is."""
+    name = network_name(table) or "network"
+    return f"{name} with BN" if (table["model.norm"] == "batch").all() else f"plain {name}"
 
 
 @look
 def learning_rate_ladder(table: pd.DataFrame) -> Figure:
-    """Best accuracy on the held-out split (fraction) against the learning rate, per Dropout."""
+    """Best accuracy on the held-out split (fraction) against the learning rate."""
     points = ladder_points(table)
     figure = Figure((WIDTH, 3.9))
     axes = figure.add_axes((0.085, 0.24, 0.895, 0.68))
     bare(axes, "top")
     axes.set_xscale("log")
-    by_dropout = list(points.groupby("dropout"))
-    with_bn = (table["model.norm"] == "batch").all()
-    for place, (dropout, part) in enumerate(by_dropout):
-        apart = 1 + 0.02 * (place - (len(by_dropout) - 1) / 2)  # so that points do not hide others
-        of = BN if with_bn else ink("", [0, 6, 4, 5, 3, 1][place % 6])
-        _draw_ladder(axes, part.assign(x=part["lr"] * apart), of, f"Dropout {dropout:g}")
+    _draw_ladder(axes, points, BN if (table["model.norm"] == "batch").all() else PLAIN)
     chosen = points[points["chosen"]]
-    among = f", Dropout {chosen['dropout'].iloc[0]:g}" if len(by_dropout) > 1 else ""
     axes.annotate(
-        f"chosen: {chosen['lr'].iloc[0]:g}{among}\n★",
+        f"chosen: {chosen['lr'].iloc[0]:g}\n★",
         (chosen["lr"].iloc[0], chosen["best"].max()),
         xytext=(0, 3),
         textcoords="offset points",
         ha="center",
     )
-    if len(by_dropout) > 1:
-        axes.legend(loc="lower left")
     split = "validation" if (table["data.holdout"] > 0).any() else "test"
     axes.set(xlabel="initial learning rate", ylabel=f"best {split} accuracy")
     rates = sorted(points["lr"].unique())
@@ -79,20 +78,18 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     room = max(high - low, 0.02)
     axes.set_ylim(low - 0.1 * room, high + 0.2 * room)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
-    network = "network with BN" if with_bn else "plain network"
-    title(figure, f"{data_name(table)}: learning rate of the {network}")
+    title(figure, f"{data_name(table)}: learning rate of the {network_words(table)}")
     footer(figure, _ladder_words(table) + edge_words(points["lr"], chosen["lr"]))
     return figure
 
 
-def _draw_ladder(axes: Axes, points: pd.DataFrame, of: Ink, label: str) -> None:
+def _draw_ladder(axes: Axes, points: pd.DataFrame, of: Ink) -> None:
     colour, marker = of
-    middle = points.groupby("x")["best"].median()
+    middle = points.groupby("lr")["best"].median()
     axes.plot(middle.index, middle, color=colour, zorder=2)
-    axes.plot([], [], color=colour, marker=marker, label=label, **HALO)  # for the legend
     fine, lost = points[~points["diverged"]], points[points["diverged"]]
-    axes.plot(fine["x"], fine["best"], marker, color=colour, zorder=3, **HALO)
-    axes.plot(lost["x"], lost["best"], "x", color=colour, zorder=3, markersize=6)
+    axes.plot(fine["lr"], fine["best"], marker, color=colour, zorder=3, **HALO)
+    axes.plot(lost["lr"], lost["best"], "x", color=colour, zorder=3, markersize=6)
 
 
 def _ladder_words(table: pd.DataFrame) -> str:

@@ -60,7 +60,6 @@ def _accuracies(table: pd.DataFrame, published: pd.DataFrame | None) -> Frame:
     lines = (("y", float(match.iloc[0])),) if len(match) else ()
     panel = Panel(traces, STEPS, f"{split_of(table)} accuracy", lines=lines, height=460,
                   layout={"yaxis": {"rangemode": "tozero"}})  # fmt: skip
-    inception = "small Inception, " if (table["model.name"] == "small_inception").any() else ""
     caption = [
         f"{look.where(table)}, steps of {table['data.batch_size'].iloc[0]} images. Accuracy:"
         " fraction of images, population statistics. Median, and band from minimum to maximum, over"
@@ -76,7 +75,7 @@ def _accuracies(table: pd.DataFrame, published: pd.DataFrame | None) -> Frame:
             " Dashed: the paper's networks on ImageNet (its Figure 2), their 31 million steps laid"
             " on our baseline's run."
         )
-    words = f"{inception}accuracy against steps" + (
+    words = ", ".join(filter(None, [look.network_name(table), "accuracy against steps"])) + (
         ", with and without BN" if published is not None else ""
     )
     name = table["experiment"].iloc[0]

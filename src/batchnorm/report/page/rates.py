@@ -36,12 +36,9 @@ def ticks_at(points: pd.DataFrame, x: str) -> dict[str, dict]:
 
 
 def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
-    """Best accuracy against the learning rate, per Dropout."""
-    points = studies.ladder_points(table)
-    traces = []
-    for place, (dropout, part) in enumerate(points.groupby("dropout")):
-        of = look.ink("", [0, 6, 4, 5, 3, 1][place % 6])
-        traces += dots_and_median(f"Dropout {dropout:g}", part, "lr", "best", of)
+    """Best accuracy against the learning rate."""
+    points, network = studies.ladder_points(table), studies.network_words(table)
+    traces = dots_and_median(network, points, "lr", "best", look.ink("", 0))
     lost = points[points["diverged"]]
     if len(lost):
         traces.append(line("overflowed", "seeds", lost["lr"], lost["best"], Ink(GREY, "x"),
@@ -50,7 +47,6 @@ def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     split = split_of(table)
     panel = Panel(traces, "initial learning rate", f"best {split} accuracy", log="x",
                   lines=(("x", chosen),), layout=ticks_at(points, "lr"))  # fmt: skip
-    network = "network with BN" if (table["model.norm"] == "batch").all() else "plain network"
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction of images), on"
         f" {look.judged_on(table)}. {DOTS} Dotted line: the rate with the highest mean, {chosen:g},"
@@ -62,15 +58,18 @@ def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
 def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """Best accuracy of every arm at every rate."""
     points = studies_rates.points(table)
-    traces = []
-    for place, (arm, part) in enumerate(points.groupby("arm", sort=False)):
-        traces += dots_and_median(arm, part, "lr", "best", look.ink("", place))
+    traces, places = [], {"solid": 0, "dash": 0}
+    for arm, part in points.groupby("arm", sort=False):
+        dash = "dash" if arm.startswith("plain") else "solid"
+        traces += dots_and_median(arm, part, "lr", "best", look.ink("", places[dash]), dash)
+        places[dash] += 1
     chosen = points[points["chosen"]]
     traces.append(line("chosen", "seeds", chosen["lr"], chosen["best"], Ink("#000000", "p"),
                        marks="markers"))  # fmt: skip
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
-    caption = [studies_rates.words(table, "Stars", "overflowed: drawn at chance")]
+    lost = "overflowed: drawn at chance. Dashed lines: without BN"
+    caption = [studies_rates.words(table, "Stars", lost)]
     title = "the learning rate of every arm, chosen on held-out images"
     yield Frame(name_of(table), title, caption, [panel], points)
 
