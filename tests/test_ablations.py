@@ -95,7 +95,7 @@ def test_the_rate_of_bn_is_what_the_records_choose():
     assert set(points.loc[points["chosen"], "lr"]) == set(bn_rate("dropout").values())
 
 
-@pytest.mark.parametrize("study", ["depth", "ablations"])
+@pytest.mark.parametrize("study", ["dropout", "depth", "ablations"])
 def test_single_arms_have_the_rates_that_the_records_choose(study):
     points = studies_rates.points(chosen_by(f"cifar10_tune_{study}"))
     chosen = studies_rates.chosen_rates(chosen_by(f"cifar10_tune_{study}"))
