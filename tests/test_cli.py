@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from batchnorm import __main__ as cli
 from batchnorm import experiment, progress, record
@@ -16,6 +17,15 @@ from conftest import script, small_run
 
 BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always"]
 BASE += ["wandb=disabled", "device=cpu"]
+
+
+def test_joblib_trains_a_run_on_each_core_but_one_at_a_time_on_a_gpu(monkeypatch):
+    by_joblib = ["hydra/launcher=joblib"]
+    assert cli.workers([], "cpu") == 1
+    assert cli.workers(by_joblib, "cpu") == os.cpu_count()
+    monkeypatch.setattr(cli, "resolve_device", lambda name: torch.device("cuda"))
+    assert cli.workers(by_joblib, "auto") == 1
+    assert cli.workers([*by_joblib, "hydra.launcher.n_jobs=3"], "auto") == 3
 
 
 @pytest.fixture

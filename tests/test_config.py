@@ -1,6 +1,7 @@
 """From a command line to runs: what is merged, what is declared, what is refused and how."""
 
 import re
+import sys
 
 import pytest
 
@@ -291,6 +292,10 @@ def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not planned("arm=bn_x5", "seed=0", "device=cpu").cfg.compile
     with pytest.raises(ConfigError, match=r"^compile=True: must be false, since there"):
+        planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: "/no/headers")
+    with pytest.raises(ConfigError, match=r"there is no /no/headers/Python.h$"):
         planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
 
 

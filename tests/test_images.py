@@ -274,11 +274,13 @@ def test_workers_give_what_none_gives(pictures):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("count", [2, 8])  # 8: an image each
 @pytest.mark.parametrize("loader", ["memory", "stream"])
-def test_replicas_see_together_what_one_sees_alone(loader, pictures):
+def test_replicas_see_together_what_one_sees_alone(loader, count, pictures):
     changes = {"augment": True, "distortion": 0.5}
     alone = made(pictures, loader, **changes).train(5)
-    parts = [made(pictures, loader, rank=r, replicas=2, **changes).train(5) for r in range(2)]
+    each = [made(pictures, loader, rank=r, replicas=count, **changes) for r in range(count)]
+    parts = [one.train(5) for one in each]
     for whole, both in zip(alone, zip(*parts, strict=True), strict=True):
         torch.testing.assert_close(torch.cat(both), whole, rtol=1e-5, atol=1e-5)
 

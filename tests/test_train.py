@@ -173,6 +173,11 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(small_data, tmp_path
     assert restored(small_run(optim__lr=0.03)).step == 0
     assert "optim.lr: 0.02 -> 0.03" in capsys.readouterr().out
     content = torch.load(path, weights_only=True)
+    content["config"]["device"] = "cuda"
+    torch.save(content, path)
+    assert restored(old).step == 0
+    assert "device: cuda -> cpu" in capsys.readouterr().out
+    content["config"]["device"] = "cpu"
     del content["model"]["0.bias"]  # of a network that was another
     torch.save(content, path)
     fresh = restored(old)

@@ -18,6 +18,7 @@ from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_mis
 from batchnorm.progress import Place, Watch
 from batchnorm.record import RecordError
 from batchnorm.tracking import leave
+from batchnorm.train import resolve_device
 from batchnorm.workers import end_with_parent
 
 HELP = """\
@@ -79,8 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
-        beside = workers(overrides) if sweeping else 1
+        beside = workers(overrides, plans[0].cfg.device) if sweeping else 1
         decided = agreed(plans, overrides)
+        if "hydra/launcher=joblib" in overrides:
+            decided.append(f"hydra.launcher.n_jobs={beside}")
         for one in plans:
             prepare(one)
     except (ConfigError, DataError, RecordError) as error:
@@ -167,12 +170,13 @@ def combinations(overrides: list[str]) -> list[list[str]]:
     return jobs
 
 
-def workers(overrides: list[str]) -> int:
-    """How many runs a sweep trains at a time."""
+def workers(overrides: list[str], device: str) -> int:
+    """How many runs a sweep trains at a time. joblib, if nobody says: one a core, one on a GPU."""
     said = [one.partition("=")[2] for one in overrides if one.startswith("hydra.launcher.n_jobs=")]
     cores = os.cpu_count() or 1
     if not said:
-        return cores if "hydra/launcher=joblib" in overrides else 1
+        beside = cores if resolve_device(device).type == "cpu" else 1
+        return beside if "hydra/launcher=joblib" in overrides else 1
     try:
         return int(said[-1]) if int(said[-1]) > 0 else cores
     except ValueError as error:

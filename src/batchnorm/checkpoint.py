@@ -32,7 +32,7 @@ class State:
 def save(path: Path, config: dict[str, Any], state: State) -> None:
     """Write the state of a run. A crash at any moment leaves this checkpoint or the one before."""
     content = {
-        "config": config,
+        "config": {**config, "device": state.loss.device.type},
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "metrics": state.metrics,
@@ -50,7 +50,7 @@ def save(path: Path, config: dict[str, Any], state: State) -> None:
 
 def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> State:
     """The state that the checkpoint of the same run holds; a fresh one where there is none, or one
-    of another configuration, or one that cannot be used.
+    of another configuration or another kind of device, or one that cannot be used.
 
     Gone on with by other code than it was made by, a run counts as made by uncommitted code.
     """
@@ -61,7 +61,7 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
         return state
     try:
         content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
-        changed = differences(content["config"], config)
+        changed = differences(content["config"], {**config, "device": device.type})
         if changed:
             raise ValueError(f"is of another configuration: {'; '.join(changed)}")
         state.model.load_state_dict(content["model"])

@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sys
+import sysconfig
 import traceback
 import zlib
 from dataclasses import dataclass
@@ -141,6 +142,9 @@ def refuse_compiling(device: torch.device) -> None:
     variable, usual = ("CXX", "g++") if device.type == "cpu" else ("CC", "gcc")
     if not shutil.which(os.environ.get(variable, usual)):
         raise ConfigError(f"compile=True: must be false, since there is no compiler ({usual})")
+    header = Path(sysconfig.get_path("include"), "Python.h")  # which the generated code includes
+    if not header.exists():
+        raise ConfigError(f"compile=True: must be false, since there is no {header}")
     if replicas.count() > 1:
         raise ConfigError("compile=True: must be false under torchrun, where nobody has tried it")
 
@@ -274,6 +278,8 @@ def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) ->
             one.on_failure()
         raise
     finally:
+        if made.cfg.compile:
+            torch.compiler.reset()  # what stays counts towards a limit, and holds a GPU's memory
         gc.collect()  # a streamed run's batches and their workers refer to each other
 
 

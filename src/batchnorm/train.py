@@ -94,8 +94,7 @@ def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
 
 def compiled_network(network: nn.Module, device: torch.device) -> nn.Module:
     """The network by torch.compile; on a GPU with CUDA graphs, which small batches gain most by."""
-    torch.compiler.reset()  # the networks of other runs count towards a limit, beyond which ...
-    torch._dynamo.config.fail_on_recompile_limit_hit = True  # ... nothing would be compiled
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # beyond which nothing is compiled
     return torch.compile(network, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
