@@ -72,9 +72,10 @@ def dropout(table: pd.DataFrame) -> Figure:
                   bbox_to_anchor=(0.995, 0.995))  # fmt: skip
     title(figure, f"{data_name(table)}: what Dropout adds, with and without BN")
     words = (
-        f"{where(table)}. Left: best accuracy of each run (fraction of test images). Right:"
-        " accuracy on training images less that on test images at the end, neither augmented,"
-        f" with population statistics. {DOTS} The probabilities are drawn evenly apart."
+        f"{where(table)}. Left: best accuracy of each run (fraction of test images), each network"
+        " at its own learning rate (cifar10_tune_dropout). Right: accuracy on training images less"
+        " that on test images at the end, neither augmented, with population statistics."
+        f" {DOTS} The probabilities are drawn evenly apart."
     )
     footer(figure, words)
     return figure
