@@ -9,7 +9,6 @@ train the network of the same arm in the same batches; medians over the rounds, 
 
 import argparse
 import multiprocessing
-import os
 import shutil
 import statistics
 import sys
@@ -19,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 from torch import Tensor, nn
 
 from batchnorm import data, models, optim, train
@@ -114,7 +114,7 @@ def our_process(arm: str, pipe: Connection) -> None:
 
 def throughput(arm: str, rounds: int, count: int) -> None:
     """Print images per second of both, and their ratio, measured in alternation."""
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_count()
     torch.set_num_threads(cores)  # for the usual recipe; ours run in processes of their own
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []

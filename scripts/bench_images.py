@@ -27,7 +27,8 @@ SETTLE = 1.0  # seconds, in which they fill their queues
 
 def asked(name: str, overrides: list[str]) -> tuple[Data, data.Where]:
     """The data of a run on an image folder, and where they are."""
-    made = plan([f"data={name}", "stand_in=never", "seed=0", "output=/nonexistent", *overrides])
+    given = ["stand_in=never", "seed=0", "output=/nonexistent", "data.distortion=1", *overrides]
+    made = plan([f"data={name}", *given])
     return made.runs[0].data, where(made.cfg)
 
 

@@ -2,7 +2,8 @@
 
 Refuses, one line each, records made by uncommitted code, by a commit that is not in this history,
 of another configuration than the experiment now declares, at smoke scale, of stand-in data, or in
-another precision than most of their experiment, where it leaves that to the machine.
+another precision, or with batch statistics of more or fewer images, than most of their experiment,
+where it leaves that to the machine.
 Names records already in results/ that are stale by the same rule.
 """
 
@@ -19,6 +20,7 @@ from batchnorm.experiment import plan
 from batchnorm.record import (
     Record,
     RecordError,
+    as_made,
     beside,
     differences,
     in_history,
@@ -28,13 +30,14 @@ from batchnorm.record import (
 )
 
 Configs = dict[str, dict[str, Any]]
+Usual = dict[str, Any]
 
 
 def refusal(
-    record: Record, declared: Configs, known: dict[str | None, bool], usual: str | None
+    record: Record, declared: Configs, known: dict[str | None, bool], usual: Usual
 ) -> str | None:
     """Why a record may not become part of the reference; None when it may. `known`: which commits
-    are in this history; `usual`: see usual_precision."""
+    are in this history; `usual`: see usually."""
     config, made = record["config"], record["environment"]
     if config["data"]["stand_in"]:
         return "is of STAND-IN DATA"
@@ -50,17 +53,30 @@ def refusal(
     changed = differences(completed(config), declared[name])
     if changed:
         return f"is stale: {'; '.join(changed)}"
-    if config["precision"] == "auto" and made["precision"] != usual:
-        return f"was made in {made['precision']}, but most of its experiment in {usual}"
+    for what, value in left_open(record).items():
+        if value != usual[what]:
+            return f"was made with {what} {value}, but most of its experiment with {usual[what]}"
     return None
 
 
-def usual_precision(records: Iterable[Record]) -> str | None:
-    """What `precision: auto` came to in most of these records; None where none leaves it open. It
-    is one for all arms, or they would differ in more than they declare."""
-    left_open = (one for one in records if one["config"]["precision"] == "auto")
-    found = Counter(one["environment"]["precision"] for one in left_open).most_common(1)
-    return found[0][0] if found else None
+def left_open(record: Record) -> Usual:
+    """What a config leaves to the machine, and what it came to: `precision: auto`, and with BN for
+    how many of a batch's images there is one batch statistic (the processes have a part each)."""
+    config, made = record["config"], as_made(record)
+    found: Usual = {"precision": made["precision"]} if config["precision"] == "auto" else {}
+    if "statistics_batch" in made:
+        found["statistics per batch"] = config["data"]["batch_size"] // made["statistics_batch"]
+    return found
+
+
+def usually(records: Iterable[Record]) -> Usual:
+    """What is left open came to in most of these records. It is one for all arms, or they would
+    differ in more than they declare."""
+    counted: dict[str, Counter[Any]] = {}
+    for one in records:
+        for what, value in left_open(one).items():
+            counted.setdefault(what, Counter())[value] += 1
+    return {what: values.most_common(1)[0][0] for what, values in counted.items()}
 
 
 def declared_runs(experiment: str, scale: str) -> Configs:
@@ -90,7 +106,7 @@ def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
             refused.append(f"{folder}: {error}")
             continue
         known = in_history(record["environment"]["commit"] for record in records.values())
-        usual = usual_precision(records.values())
+        usual = usually(records.values())
         for path, record in records.items():
             why = refusal(record, declared, known, usual)
             if why:

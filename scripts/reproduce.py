@@ -3,10 +3,11 @@
 python scripts/reproduce.py cifar10_learning_rate [EXPERIMENT ...] [KEY=VALUE ...]
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from joblib import cpu_count
 
 from batchnorm.__main__ import main
 from batchnorm.config import ConfigError, options
@@ -25,7 +26,7 @@ def command(made: Plan, overrides: list[str]) -> list[str]:
     """The command line that trains a plan: on a CPU one single-threaded run (or one stack of an
     arm's seeds) per core, which is faster than one run on all cores; on a GPU all in this process,
     one after the other or stacked."""
-    if resolve_device(made.cfg.device).type != "cpu" or cores() == 1:
+    if resolve_device(made.cfg.device).type != "cpu" or cpu_count() == 1:
         return overrides
     arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
     seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
@@ -33,12 +34,7 @@ def command(made: Plan, overrides: list[str]) -> list[str]:
     swept = ["arm"] if stacked else ["arm", "seed"]
     rest = [one for one in overrides if one.split("=")[0] not in swept]
     jobs = [f"arm={arms}"] if stacked else [f"arm={arms}", f"seed={seeds}"]
-    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores()}"]
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={cpu_count()}"]
 
 
 def minutes(made: Plan) -> float | None:
@@ -53,7 +49,7 @@ def minutes(made: Plan) -> float | None:
             return None
         reference = load(path)
         seconds += reference["summary"]["seconds"] / reference["environment"].get("stacked", 1)
-    return seconds / cores() / 60
+    return seconds / cpu_count() / 60
 
 
 def announce(plans: list[Plan]) -> None:
@@ -73,6 +69,9 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
     except (ConfigError, DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before the first run", file=sys.stderr)
+        return 130
     announce(plans)
     status = 0
     for made, one in zip(plans, said, strict=True):

@@ -13,7 +13,7 @@ from planted import ALIKE, Effect, one_record
 SETTING = {
     "data": {
         **{"name": "image_folder", "folder": "imagenette-160", "train_images": 9469},
-        **{"test_images": 3925, "crop_size": 64, "batch_size": 32},
+        **{"test_images": 3925, "image_size": 80, "crop_size": 64, "batch_size": 32},
     },
     "model": {"name": "inception", "width": 16, "depth": 34},
 }
@@ -72,4 +72,5 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def write(root: Path, made: record.Record) -> None:
     for group, keys in SETTING.items():
         made["config"][group] |= keys
+    made["environment"] |= {"statistics_batch": 32, "classes": 10}
     record.write(record.record_path(root, made["config"]), made)

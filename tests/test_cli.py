@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 
 from batchnorm import __main__ as cli
-from batchnorm import experiment, progress, record
+from batchnorm import checkpoint, experiment, progress, record
+from batchnorm import train as training
 from batchnorm.train import train
 from conftest import script, small_run
 
@@ -22,7 +24,7 @@ BASE += ["wandb=disabled", "device=cpu"]
 def test_joblib_trains_a_run_on_each_core_but_one_at_a_time_on_a_gpu(monkeypatch):
     by_joblib = ["hydra/launcher=joblib"]
     assert cli.workers([], "cpu") == 1
-    assert cli.workers(by_joblib, "cpu") == os.cpu_count()
+    assert cli.workers(by_joblib, "cpu") == joblib.cpu_count()
     monkeypatch.setattr(cli, "resolve_device", lambda name: torch.device("cuda"))
     assert cli.workers(by_joblib, "auto") == 1
     assert cli.workers([*by_joblib, "hydra.launcher.n_jobs=3"], "auto") == 3
@@ -101,6 +103,68 @@ def test_nothing_but_the_record_is_left(here):
     assert cli.main([*BASE, "arm=bn_x5", "seed=1"]) == 0
     left = sorted(p.name for p in here.glob("outputs/stand-in/records/smoke/*/*"))
     assert left == ["bn_x5-1.json"]
+
+
+def test_a_record_moved_away_is_trained_anew_whatever_a_crash_left(here):
+    command = [*BASE, "arm=baseline", "seed=0"]
+    assert cli.main(command) == 0
+    (path,) = here.glob("outputs/**/records/**/*.json")
+    left = path.with_suffix(".ckpt")
+    left.write_bytes(b"of its last step")  # killed between the record and the checkpoint's end
+    assert cli.main(command) == 0
+    assert not left.exists()
+
+
+def test_what_another_command_has_trained_meanwhile_is_not_trained_again(here, monkeypatch):
+    made = []
+
+    def both_at_once(run, *rest):
+        """The first run takes so long that another command makes the second one's record."""
+        record_ = train(run, *rest)
+        if not made:
+            (place,) = [p.place(other).record for p in plans for other in p.runs if other != run]
+            config_ = next(one.config() for p in plans for one in p.runs if one != run)
+            record.write(place, {**record_, "config": config_})
+        made.append(run.seed)
+        return record_
+
+    plans = [experiment.plan([*BASE, "arm=baseline", "seeds=[0,1]"])]
+    monkeypatch.setattr(experiment, "train", both_at_once)
+    assert cli.main([*BASE, "arm=baseline", "seeds=[0,1]"]) == 0
+    assert made == [0]
+
+
+def test_an_unfinished_run_of_another_number_of_processes_is_not_begun_anew(here, capsys):
+    """There may be days of work in its checkpoint."""
+    run = experiment.plan([*BASE, "arm=baseline", "seed=0"])
+    (place,) = [run.place(one) for one in run.runs]
+    images = experiment.data.load(run.runs[0].data, experiment.where(run.cfg), torch.device("cpu"))
+    state = training.start(run.runs[0], images, torch.device("cpu"))
+    batches = experiment.data.batches(images, run.runs[0].data, 0)
+    precision = training.resolve_precision("auto", torch.device("cpu"))
+    what = training.identity(run.runs[0], batches, precision)
+    checkpoint.save(place.checkpoint, {**what, "replicas": 8}, state)
+    before = place.checkpoint.read_bytes()
+    assert cli.main([*BASE, "arm=baseline", "seed=0"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "replicas: 8 -> None" in said
+    assert place.checkpoint.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="as loky starts processes on POSIX")
+def test_what_waits_for_a_server_does_not_keep_a_sweep_from_ending(here):
+    """W&B's exit handler would, for as long as the server is silent."""
+    (here / "sweep.py").write_text(
+        "import atexit, time, joblib\n"
+        "from batchnorm import workers\n"
+        "def one(i):\n"
+        "    workers.TO_END = 1.0\n"
+        "    workers.end_with_parent()\n"
+        "    atexit.register(time.sleep, 300)\n"
+        "if __name__ == '__main__':\n"
+        "    joblib.Parallel(n_jobs=2)(joblib.delayed(one)(i) for i in range(2))\n"
+    )
+    subprocess.run([sys.executable, "sweep.py"], cwd=here, check=True, timeout=120)
 
 
 def test_a_sweep_of_experiments_with_scales_of_their_own_says_which(here, capsys):

@@ -1,6 +1,8 @@
 """From a command line to runs: what is merged, what is declared, what is refused and how."""
 
+import contextlib
 import re
+import shutil
 import sys
 
 import pytest
@@ -196,7 +198,6 @@ REFUSED = {
     "data.distortion=2": ["data.distortion=2", "from 0 to 1"],
     "data.distortion=0.5": ["data.distortion=0.5", "data.name=cifar10"],
     "data.crop_size=24": ["data.crop_size=24", "data.name=cifar10"],
-    "model.sync_statistics=true": ["model.sync_statistics=True", "model.norm=none"],
     "loader=magic": ["loader=magic", "auto, memory, stream"],
     "workers=-1": ["workers=-1", "from 0"],
     "data.holdout=-1": ["data.holdout=-1", "from 0"],
@@ -297,6 +298,50 @@ def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/no/headers")
     with pytest.raises(ConfigError, match=r"there is no /no/headers/Python.h$"):
         planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
+
+
+def test_statistics_can_be_synchronised_in_all_arms_at_once():
+    assert all(run.model.sync_statistics for run in planned("model.sync_statistics=true").runs)
+    with pytest.raises(ConfigError, match=r"model.sync_statistics=True: must be false with"):
+        planned("model.sync_statistics=true", "model.norm=batch_detached")
+
+
+def test_seeds_that_would_be_those_of_another_member_are_refused():
+    planned("seeds=[0,1000]")
+    with pytest.raises(ConfigError, match=r"^seed=1000: must be below 1000 with own_draws"):
+        planned("seeds=[0,1000]", "own_draws=1")
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("name: mine\narms: {a: {}}\nseeds: [5, 6]", None),
+        ("name: mine", r"^arms: must name at least one"),
+        ("arms: {a: {}}", r"^name: must be said"),
+        ("name: [", r"^a file of configs/: "),
+        ("name: mine\nname: mine", r"^a file of configs/: "),
+    ],
+)
+def test_an_experiment_file_of_ones_own(text, why, tmp_path, monkeypatch):
+    shutil.copytree(config.CONFIGS, tmp_path / "configs")
+    (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
+    mine = ["experiment=mine", "scale=smoke", "stand_in=always", "output=/x", f"cache={tmp_path}"]
+    if why is None:
+        assert [run.seed for run in plan(mine).runs] == [5, 6], "the file's, not the scale's"
+        assert [run.seed for run in plan([*mine, "seeds=[7]"]).runs] == [7]
+    else:
+        with pytest.raises(ConfigError, match=why) as refused:
+            plan(mine)
+        assert "\n" not in str(refused.value)
+
+
+def test_data_that_an_override_replaces_are_not_looked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr("batchnorm.experiment.available", lambda *where: not asked.append(where[0]))
+    with contextlib.suppress(DataError):  # there is no data root
+        plan([EXPERIMENT, "scale=smoke", "data=mnist", "data_root=/dev/null/x", "output=/x"])
+    assert set(asked) == {"mnist"}
 
 
 def test_both_image_folders_can_be_planned():

@@ -1,6 +1,7 @@
 """Image folders: what is read and refused, crops, colours, and both loaders."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from batchnorm.config import Data
 from batchnorm.data import DataError, Unavailable, Where, crops, photometric, tree
 from batchnorm.data.decode import decode, decoded
 from batchnorm.data.order import Order
+from batchnorm.experiment import plan
 from conftest import image_folder
 
 CPU = torch.device("cpu")
@@ -81,6 +83,31 @@ def test_what_is_wrong_with_a_tree_is_listed(tmp_path):
     (folder / "val").rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="val: must be a folder"):
         tree.scan(folder)
+    (folder / "val").mkdir()
+    shutil.rmtree(folder / "train")
+    (folder / "train").mkdir()
+    with pytest.raises(DataError, match="train: must have a folder for each class, and has none"):
+        tree.scan(folder)
+
+
+def test_a_link_to_nowhere_is_named(tmp_path):
+    image_folder(tmp_path / "pictures")
+    (tmp_path / "pictures" / "val" / "owl" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(DataError, match=r"val/owl/gone.jpg: No such file or directory$"):
+        tree.scan(tmp_path / "pictures")
+
+
+def test_any_tree_is_planned_with_all_of_its_images(pictures, tmp_path):
+    given = ["experiment=imagenette", "data=image_folder", "scale=quick", "output=/x"]
+    given += [f"data_root={pictures}", "data.batch_size=8", "arm=bn_x5", "seed=0"]
+    (run,) = plan([*given, "data.folder=pictures"]).runs
+    assert (run.data.train_images, run.data.test_images) == (24, 12)
+    (run,) = plan([*given, "data.folder=pictures", "data.holdout=4"]).runs
+    assert (run.data.train_images, run.data.test_images) == (20, 4)
+    with pytest.raises(DataError, match=r"nowhere is not there, or stand_in=always; then data.tr"):
+        plan([*given, "data.folder=nowhere"])
+    with pytest.raises(DataError, match=r"^data.folder: must be the name of a folder"):
+        plan(given)
 
 
 def test_unreadable_images_are_all_named_before_anything_is_kept(tmp_path):
@@ -95,7 +122,11 @@ def test_unreadable_images_are_all_named_before_anything_is_kept(tmp_path):
         assert "2 unreadable images" in str(refused.value)
         assert all(str(path) in str(refused.value) for path in bad)
         assert "\n" not in str(refused.value)
-    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
+        (listing,) = (tmp_path / "cache").glob("*.unreadable.txt")
+        named = [line.split(" (")[0] for line in listing.read_text().splitlines()]
+        assert named == [str(path) for path in bad]
+        assert str(listing) in str(refused.value)
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock", ".txt"}
 
 
 def test_images_are_decoded_once(pictures, tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_a_record_that_lacks_its_probabilities_is_not_published(tmp_path):
 
 def test_only_clean_current_real_declared_records_are_published():
     refusal = script("publish").refusal
-    config = small_run(scale="quick", precision="auto").config()
+    config = small_run(scale="quick", precision="auto", model__norm="batch").config()
     declared = {"a-0": config}
     good = {"config": config, "environment": {"commit": "c", "dirty": False}}
     good["environment"]["precision"] = "float32"
@@ -86,26 +86,48 @@ def test_only_clean_current_real_declared_records_are_published():
         record["config"]["scale"] = scale
         record["config"]["data"]["stand_in"] = stand_in
         record["environment"] |= environment
-        return refusal(record, declared, known, usual="float32")
+        return refusal(record, declared, known, {"precision": "float32", "statistics per batch": 1})
 
     assert why() is None
     assert "not committed" in why(dirty=True)
     assert "not committed" in why(dirty=None)
     assert "not in this history" in why(commit="lost")
     assert why({"a-0": {**declared["a-0"], "seed": 9}}) == "is stale: seed: 0 -> 9"
-    assert "made in bfloat16, but most of its experiment in float32" in why(precision="bfloat16")
+    assert "precision bfloat16, but most of its experiment with float32" in why(
+        precision="bfloat16"
+    )
+    assert "statistics per batch 4, but most" in why(statistics_batch=4)
     assert "does not declare" in why({})
     assert "STAND-IN" in why(stand_in=True)
     assert "smoke" in why(scale="smoke")
 
 
 def test_the_usual_precision_is_that_of_the_records_that_leave_it_to_the_machine():
-    usual = script("publish").usual_precision
+    usual = script("publish").usually
     made = [("auto", "bfloat16"), ("auto", "bfloat16"), ("auto", "float32")]
     made += [("float32", "float32")] * 3
-    records = [{"config": {"precision": c}, "environment": {"precision": e}} for c, e in made]
-    assert usual(records) == "bfloat16"
-    assert usual(records[3:]) is None
+    records = [
+        {
+            "config": {"precision": c, "model": {"norm": "batch"}, "data": {"batch_size": 16}},
+            "environment": {"precision": e, "statistics_batch": 16 if e == "bfloat16" else 4},
+        }
+        for c, e in made
+    ]
+    assert usual(records) == {"precision": "bfloat16", "statistics per batch": 4}
+    assert usual(records[:3]) == {"precision": "bfloat16", "statistics per batch": 1}
+    assert usual(records[3:]) == {"statistics per batch": 4}
+
+
+def test_statistics_over_other_images_make_another_run():
+    def made(norm: str, **environment) -> dict:
+        config = {"precision": "auto", "model": {"norm": norm}, "data": {"batch_size": 32}}
+        return record.as_made(
+            {"config": config, "environment": {"precision": "float32", **environment}}
+        )
+
+    assert made("batch", statistics_batch=4) != made("batch", statistics_batch=32)
+    assert made("batch") == made("batch", statistics_batch=32), "before it was recorded"
+    assert made("none", statistics_batch=4) == made("none", statistics_batch=32)
 
 
 def test_the_commit_is_that_of_the_source_tree():

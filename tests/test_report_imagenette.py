@@ -66,12 +66,34 @@ def test_figure_2_has_the_papers_curves_over_ours(tmp_path):
     assert b"agrees" in files["imagenette-compared.txt"]
 
 
+def test_an_arm_that_is_shorter_by_design_has_not_overflowed(tmp_path):
+    """As on ImageNet, where the arms with BN take fewer steps."""
+    plant(tmp_path, {**FIGURE_2, "inception_x5": 12}, noise=0)
+    table = statistics.load(tmp_path)
+    short = (table["arm"] == "bn_x5") & (table["step"] > 1500)
+    figure = figures.learning_rate(table[~short])
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert any(one.startswith("bn_x5 ") and not one.endswith("×") for one in labels)
+
+
 def test_chance_is_one_in_a_thousand_on_imagenet(tmp_path):
     plant(tmp_path, {"inception_x5": 12}, seeds=1)
     table = statistics.load(tmp_path)
-    for folder, chance in (("imagenette-160", 0.1), ("imagenet", 0.001)):
-        (runs,) = statistics.curves(table.assign(**{"data.folder": folder})).values()
+    for classes, chance in ((None, 0.1), (10, 0.1), (1000, 0.001)):
+        (runs,) = statistics.curves(table.assign(**{"environment.classes": classes})).values()
         assert runs[0].best() == runs[0].last() == runs[0].at(5000) == chance
+        assert not runs[0].learned()
+    near = statistics.Curve(np.array([1]), np.array([0.01]), 1, chance=0.001)
+    assert near.learned(), "ten times chance"
+
+
+def test_on_imagenet_a_sigmoid_net_at_a_hundredth_is_not_at_chance():
+    of_ten, of_thousand = (
+        LEDGER[f"C12 ({name})"].measure[0] for name in ("Imagenette", "ImageNet")
+    )
+    for accuracy, verdict_ in ((0.01, "fails"), (0.001, "holds")):
+        found = statistics.estimate([accuracy] * 3)
+        assert (of_thousand.judge(found), of_ten.judge(found)) == (verdict_, "holds")
 
 
 # --- section 4.2.1 --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Training: what may not change a run, and what must."""
 
+import dataclasses
 import os
 import shutil
 
@@ -10,6 +11,7 @@ from batchnorm import checkpoint, models, optim
 from batchnorm import train as training
 from batchnorm.data import Batches, DataSet, Split
 from batchnorm.layers import NORMS, BatchNorm
+from batchnorm.record import RecordError
 from conftest import small_run
 
 CPU = torch.device("cpu")
@@ -170,13 +172,13 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(small_data, tmp_path
     state.step = 5
     checkpoint.save(path, old.config(), state)
     assert restored(old).step == 5
-    assert restored(small_run(optim__lr=0.03)).step == 0
-    assert "optim.lr: 0.02 -> 0.03" in capsys.readouterr().out
+    with pytest.raises(RecordError, match=r"another one \(optim.lr: 0.02 -> 0.03\); go on as it"):
+        restored(small_run(optim__lr=0.03))
     content = torch.load(path, weights_only=True)
     content["config"]["device"] = "cuda"
     torch.save(content, path)
-    assert restored(old).step == 0
-    assert "device: cuda -> cpu" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="device: cuda -> cpu"):
+        restored(old)
     content["config"]["device"] = "cpu"
     del content["model"]["0.bias"]  # of a network that was another
     torch.save(content, path)
@@ -188,11 +190,21 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(small_data, tmp_path
     assert capsys.readouterr().out.count("starts over") == 2
 
 
+def test_a_run_is_not_gone_on_with_on_other_images(small_data, tmp_path):
+    run, path = small_run(), tmp_path / "run.ckpt"
+    first = training.identity(run, training.batches_of(small_data, run.data, 0), "float32")
+    checkpoint.save(path, first, training.start(run, small_data, CPU))
+    other = dataclasses.replace(small_data, checksum="one file more")
+    with pytest.raises(RecordError, match="data_checksum: test -> one file more"):
+        training.train(run, other, CPU, path)
+
+
 def test_a_run_that_other_code_goes_on_with_is_not_clean(small_data, tmp_path, monkeypatch):
     run, path = small_run(), tmp_path / "run.ckpt"
     state = training.start(run, small_data, CPU)
     state.code = {"commit": "before", "dirty": False}
-    checkpoint.save(path, run.config(), state)
+    batches = training.batches_of(small_data, run.data, 0)
+    checkpoint.save(path, training.identity(run, batches, "float32"), state)
     assert trained(run, small_data, tmp_path)["environment"]["dirty"] is True
 
 

@@ -9,6 +9,7 @@ import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from joblib import cpu_count
 from omegaconf import DictConfig
 
 from batchnorm import replicas
@@ -16,7 +17,7 @@ from batchnorm.config import CONFIGS, ConfigError, options, parse
 from batchnorm.data import DataError
 from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_missing
 from batchnorm.progress import Place, Watch
-from batchnorm.record import RecordError
+from batchnorm.record import RecordError, code_version
 from batchnorm.tracking import leave
 from batchnorm.train import resolve_device
 from batchnorm.workers import end_with_parent
@@ -38,7 +39,7 @@ examples
 
 what to run
     experiment  {experiments}
-    arm, seed   one arm, one seed; left out: all
+    arm, seed   one arm, one seed (seeds=[0,1]: several); left out: all
     scale       smoke (seconds), quick (the default on a CPU, if there is one), full
 where and how
     data_root   the folder of the data sets; also the environment variable BATCHNORM_DATA
@@ -46,7 +47,7 @@ where and how
     device      auto, cpu, cuda          threads     torch's, per run
     output      where records go         wandb       auto, online, offline, disabled
     compile     false; true: torch.compile, on a GPU with CUDA graphs
-  and for image folders, data=imagenette or data=imagenet
+  and for image folders, data=imagenette, data=imagenet, or data=image_folder data.folder=NAME
     cache       decoded images           loader      auto (memory where they fit), memory, stream
     workers     processes that decode, when streaming; null: as many as cores
 what a run is   (changes make it a run of your own, kept apart)
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = textwrap.wrap(", ".join(options("experiment")), 84)
         print(HELP.format(experiments=("\n" + " " * 16).join(names)), end="")
         return 0
+    code_version()  # that of the code which is imported by now: a commit may be made any time
     flags = [one for one in arguments if one.startswith("-")]
     overrides = [one for one in arguments if not one.startswith("-")]
     sweeping = flags in (["-m"], ["--multirun"])
@@ -173,12 +175,11 @@ def combinations(overrides: list[str]) -> list[list[str]]:
 def workers(overrides: list[str], device: str) -> int:
     """How many runs a sweep trains at a time. joblib, if nobody says: one a core, one on a GPU."""
     said = [one.partition("=")[2] for one in overrides if one.startswith("hydra.launcher.n_jobs=")]
-    cores = os.cpu_count() or 1
     if not said:
-        beside = cores if resolve_device(device).type == "cpu" else 1
+        beside = cpu_count() if resolve_device(device).type == "cpu" else 1
         return beside if "hydra/launcher=joblib" in overrides else 1
     try:
-        return int(said[-1]) if int(said[-1]) > 0 else cores
+        return int(said[-1]) if int(said[-1]) > 0 else cpu_count()
     except ValueError as error:
         raise ConfigError(f"hydra.launcher.n_jobs={said[-1]}: must be a whole number") from error
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm import replicas
-from batchnorm.record import code_version, differences, write_atomically
+from batchnorm.config import completed
+from batchnorm.record import RecordError, code_version, differences, write_atomically
 
 
 @dataclass
@@ -50,9 +51,11 @@ def save(path: Path, config: dict[str, Any], state: State) -> None:
 
 def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> State:
     """The state that the checkpoint of the same run holds; a fresh one where there is none, or one
-    of another configuration or another kind of device, or one that cannot be used.
+    that cannot be read.
 
-    Gone on with by other code than it was made by, a run counts as made by uncommitted code.
+    Gone on with by other code than it was made by, a run counts as made by uncommitted code. Raises
+    RecordError for a checkpoint of another configuration, data, number of processes or kind of
+    device: there may be days of work in it.
     """
     state = fresh()
     device = state.loss.device
@@ -61,15 +64,18 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
         return state
     try:
         content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
-        changed = differences(content["config"], {**config, "device": device.type})
+        changed = differences(completed(content["config"]), {**config, "device": device.type})
         if changed:
-            raise ValueError(f"is of another configuration: {'; '.join(changed)}")
+            raise RecordError(
+                f"{path}: is of an unfinished run that is another one ({'; '.join(changed)}); go on"
+                " as it was, or move it away to train anew"
+            )
         state.model.load_state_dict(content["model"])
         state.optimizer.load_state_dict(content["optimizer"])
         for name in ("metrics", "loss", "correct", "seen", "step", "seconds", "code"):
             setattr(state, name, content[name])
         state.loss, state.correct = state.loss.to(device), state.correct.to(device)
-    except (torch.OutOfMemoryError, MemoryError):
+    except (torch.OutOfMemoryError, MemoryError, RecordError):
         raise  # nothing is wrong with the file
     except Exception as error:  # whatever is wrong with the file, the run can start over
         print(f"{path}: cannot be used ({error}); the run starts over", flush=True)

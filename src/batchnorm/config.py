@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -15,6 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+DRAWS = 1000  # seeds that members of an ensemble are apart
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
@@ -28,8 +30,8 @@ class Data:
 
     name: str = MISSING
     stand_in: bool = False  # True: a generated set in the real one's place (never set by hand)
-    train_images: int = 50_000  # taken from the front of the training set
-    test_images: int = 10_000  # taken from the front of what is evaluated on
+    train_images: int | None = 50_000  # from the front of the training set; null: all
+    test_images: int | None = 10_000  # from the front of what is evaluated on; null: all
     holdout: int = 0  # > 0: evaluate on this many images cut from the training set's end
     augment: bool = False
     binary: bool = False  # pixels are 0 or 1, cut at half their range
@@ -140,7 +142,7 @@ class Run:
     def draws(self) -> int:
         """The seed of all that is random in the run: arms at one seed draw the same, but for those
         with draws of their own."""
-        return self.seed + 1000 * self.own_draws
+        return self.seed + DRAWS * self.own_draws
 
     def config(self) -> dict[str, Any]:
         """As plain values: what a record stores and compares."""
@@ -170,6 +172,8 @@ def compose_config(overrides: list[str]) -> DictConfig:
             return compose("config", overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a file of configs/: {' '.join(str(error).split())}") from error
 
 
 def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
@@ -181,7 +185,8 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     scale = one_of("scale", cfg.scale, cfg.scales)
     _refuse_no_mapping(f"scales.{scale}", cfg.scales[scale])
     chosen = said(overrides)
-    seeds = cfg.seeds if "seeds" in chosen else cfg.scales[scale].get("seeds", cfg.seeds)
+    own = "seeds" in chosen or cfg.seeds  # the user's, or the experiment file's; else the scale's
+    seeds = cfg.seeds if own else cfg.scales[scale].get("seeds", [])
     if not isinstance(seeds, ListConfig) or not all(isinstance(seed, int) for seed in seeds):
         raise ConfigError(f"seeds={seeds}: must be a list of whole numbers, such as [0,1,2]")
     if not seeds:
@@ -189,6 +194,10 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ConfigError(f"seeds={list(seeds)}: must be different whole numbers from 0")
     arms = laddered(cfg)
+    if not arms:
+        raise ConfigError("arms: must name at least one, each with what it changes, or {}")
+    if OmegaConf.is_missing(cfg, "name"):
+        raise ConfigError("name: must be said, the same as the experiment's file")
     names = list(arms) if cfg.arm is None else [one_of("arm", cfg.arm, arms)]
     picked = list(seeds) if cfg.seed is None else [cfg.seed]
     if cfg.seed is not None and cfg.seed < 0:
@@ -324,6 +333,8 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         named = value(key) if isinstance(value(key), list) else [value(key)]
         if any(one not in allowed for one in named):
             refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
+    if run.own_draws and run.seed >= DRAWS:
+        refuse("seed", f"below {DRAWS} with own_draws, which would be another member's otherwise")
     if "jacobians" in run.probes and run.model.name != "mlp":
         refuse("probes", f"without jacobians for model.name={run.model.name}")
     if "jacobians" in run.probes and run.model.norm_after:
@@ -334,7 +345,7 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         if not good(value(key)):
             refuse(key, allowed)
     _validate_model(run.model, refuse)
-    if run.model.sync_statistics and run.model.norm != "batch":
+    if run.model.sync_statistics and run.model.norm not in ("batch", "none"):
         refuse("model.sync_statistics", f"false with model.norm={run.model.norm}")
     if run.model.sync_statistics and run.model.per_activation:
         refuse(

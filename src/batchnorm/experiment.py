@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import traceback
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from batchnorm.probes import PROBES, in_numbers
 from batchnorm.progress import Place, report
 from batchnorm.together import Member, stacks, train_together
 from batchnorm.tracking import MODES, Mirror, resolve_mode
-from batchnorm.train import Row, apart, resolve_device, resolve_precision, train
+from batchnorm.train import Row, apart, resolve_device, resolve_precision, statistics_batch, train
 
 CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
@@ -72,6 +72,7 @@ def plan(overrides: list[str]) -> Plan:
     """
     cfg = settle(overrides)
     runs = config.expand(cfg, overrides)
+    runs = [replace(run, data=data.sized(run.data, Path(cfg.data_root))) for run in runs]
     for run in runs:
         config.validate(run, CHOICES)
         refuse_parts(run)
@@ -164,8 +165,8 @@ def available(name: str, root: str, folder: str) -> bool:
 def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[Run]:
     """The runs that the experiment file itself declares, for the same arms, seeds and scale."""
     keys = {one.split("=")[0] for one in changed}
-    plain = settle([one for one in overrides if one.split("=")[0] not in keys])
-    plain.scale, plain.stand_in = cfg.scale, cfg.stand_in
+    kept = [one for one in overrides if one.split("=")[0] not in (*keys, "scale", "stand_in")]
+    plain = settle([*kept, f"scale={cfg.scale}", f"stand_in={cfg.stand_in}"])
     try:
         return config.expand(plain, [one for one in overrides if one.startswith("seeds=")])
     except ConfigError:  # an arm or scale that only the overrides declare
@@ -188,9 +189,10 @@ def refuse_stale(made: Plan) -> None:
 
 
 def as_it_will_be(run: Run, device: str) -> dict[str, Any]:
-    """The config of a run with its precision as the device will have it, as record.as_made."""
+    """The config of a run as the device and the processes will have it, as record.as_made."""
     precision = resolve_precision(run.precision, resolve_device(device))
-    return {**run.config(), "precision": precision}
+    made = {"precision": precision, "statistics_batch": statistics_batch(run)}
+    return record.as_made({"config": run.config(), "environment": made})
 
 
 def at_once(made: Plan) -> int:
@@ -228,13 +230,24 @@ def train_missing(made: Plan) -> list[str]:
     """Train the runs of a plan that have no record yet. A run that fails does not stop the others,
     unless there are several processes; returns what failed, one line each."""
     with replicas.joined(resolve_device(made.cfg.device)):
-        missing = replicas.of_first(
-            lambda: [run for run in made.runs if not made.place(run).record.exists()]
-        )
+        missing = replicas.of_first(lambda: without_record(made, made.runs))
         failures = train_runs(made, missing) if missing else []
         if failures and replicas.count() > 1:  # the others may wait for this one for ever
             raise Failed(failures)
     return failures
+
+
+def without_record(made: Plan, runs: list[Run]) -> list[Run]:
+    """Those of the runs that are still to train. Of the others no checkpoint stays: one that a
+    crash has left would bring back a record that is moved away."""
+    missing = []
+    for run in runs:
+        place = made.place(run)
+        if not place.record.exists():
+            missing.append(run)
+        else:
+            place.checkpoint.unlink(missing_ok=True)
+    return missing
 
 
 def train_runs(made: Plan, missing: list[Run]) -> list[str]:
@@ -247,15 +260,18 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # for what goes to "the" GPU
     failures = []
-    for runs in grouped(made, missing):
+    for group in grouped(made, missing):
+        # another command may have trained some of them meanwhile
+        runs = replicas.of_first(lambda group=group: without_record(made, group))
         try:
-            train_group(made, runs, device, mode)
-        except data.DataError:
-            raise
+            if runs:
+                train_group(made, runs, device, mode)
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
+            why = str(error)
+            if not isinstance(error, data.DataError | record.RecordError):  # which are for the user
+                traceback.print_exc(file=sys.stderr)
+                why = f"{type(error).__name__}: {error}"
             unfinished = [run for run in runs if not made.place(run).record.exists()]
-            why = f"{type(error).__name__}: {error}"
             failures += [f"{made.place(run).name}: {why}" for run in unfinished]
             if replicas.count() > 1:
                 break

@@ -48,7 +48,8 @@ class Watch:
 
     def __init__(self, places: list[Place], workers: int) -> None:
         self.places, self.workers = places, workers
-        self.finished = {p for p in places if p.record.exists()}
+        done = [place for place in places if place.record.exists()]
+        self.finished = {place: load(place.record)["summary"] for place in done}
         self.skipped = len(self.finished)
         self.began, self.printed_at = time.time(), time.time()
         self.width = 0
@@ -74,10 +75,11 @@ class Watch:
     def _look(self) -> None:
         for place in self.places:
             if place not in self.finished and place.record.exists():
-                self.finished.add(place)
+                made = load(place.record)
+                self.finished[place] = made["summary"]
                 self._clear()
                 count = f"[{len(self.finished):>{len(str(len(self.places)))}}/{len(self.places)}]"
-                print(f"{count} {place.name:<20} {outcome(load(place.record))}", flush=True)
+                print(f"{count} {place.name:<20} {outcome(made)}", flush=True)
         self._status()
 
     def _status(self) -> None:
@@ -104,8 +106,7 @@ class Watch:
         """Estimated seconds until the last run ends; None before anything is known."""
         running = self._running()
         whole = [s["seconds"] * s["steps"] / s["step"] for s in running if s["step"]]
-        records = [load(p.record)["summary"] for p in self.finished]
-        whole += [s["seconds"] for s in records if not s["diverged"]]
+        whole += [s["seconds"] for s in self.finished.values() if not s["diverged"]]
         if not whole:
             return None
         each = sum(whole) / len(whole)

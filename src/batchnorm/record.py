@@ -114,9 +114,14 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def as_made(record: Record) -> dict[str, Any]:
-    """The config of a record with `precision` as it was: where a config says auto, the device
-    decided, and runs in two precisions are not the same run."""
-    return {**record["config"], "precision": record["environment"]["precision"]}
+    """The config of a record with what the machine decided: the precision, where a config says
+    auto, and with BN the images of a batch statistic, fewer in several processes. Runs that differ
+    in them are not the same run."""
+    config, made = record["config"], record["environment"]
+    found = {**config, "precision": made["precision"]}
+    if config["model"]["norm"] != "none":
+        found["statistics_batch"] = made.get("statistics_batch", config["data"]["batch_size"])
+    return found
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

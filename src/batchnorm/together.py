@@ -23,6 +23,7 @@ from batchnorm.train import (
     evaluation_steps,
     finish,
     first_not_finite,
+    identity,
     start,
     weights_finite,
 )
@@ -80,8 +81,10 @@ def train_together(members: list[Member], data: DataSet | ImageSet, device: torc
 
 def restored(member: Member, data: DataSet | ImageSet, device: torch.device) -> Training:
     run = member.run
-    state = checkpoint.restore(member.saved, run.config(), lambda: start(run, data, device))
-    return Training(member, state, batches_of(data, run.data, run.draws))
+    batches = batches_of(data, run.data, run.draws)
+    what = identity(run, batches, run.precision)
+    state = checkpoint.restore(member.saved, what, lambda: start(run, data, device))
+    return Training(member, state, batches)
 
 
 def _train_until_one_ends(live: list[Training]) -> list[Training]:
@@ -106,6 +109,8 @@ def _train_until_one_ends(live: list[Training]) -> list[Training]:
                 one.state.seconds = time.perf_counter() - began
         if evaluating:
             ended |= _evaluate(live, ended, steps, began)
+            for one in live:
+                one.state.seconds = time.perf_counter() - began
         if saving:
             saved_at = time.perf_counter()
             _save([one for i, one in enumerate(live) if i not in ended], steps)
@@ -160,13 +165,14 @@ def _evaluate(
 
 def _save(going_on: list[Training], steps: int) -> None:
     for one in going_on:
-        checkpoint.save(one.member.saved, one.member.run.config(), one.state)
+        what = identity(one.member.run, one.batches, one.member.run.precision)
+        checkpoint.save(one.member.saved, what, one.state)
         one.member.on_progress(one.state, steps)
 
 
 def _end(ended: list[tuple[Training, int | None]], steps: int, began: float, stacked: int) -> None:
+    seconds = time.perf_counter() - began
     for one, at in ended:
-        seconds = time.perf_counter() - began
         made = finish(
             one.member.run, one.state, one.batches, steps, "float32", at, seconds, stacked
         )

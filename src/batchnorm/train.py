@@ -45,11 +45,7 @@ def train(
     precision = resolve_precision(run.precision, device)
     steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
-    what = {**run.config(), "precision": precision}
-    if replicas.count() > 1:
-        what["replicas"] = replicas.count()  # not to be gone on with by fewer or more
-    if compiled:
-        what["compiled"] = True  # nor otherwise
+    what = identity(run, batches, precision, compiled)
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
     if compiled:
         state.network = compiled_network(state.network, device)
@@ -80,6 +76,16 @@ def train(
             on_progress(state, steps)
     seconds = time.perf_counter() - began
     return finish(run, state, batches, steps, precision, diverged_at, seconds, compiled=compiled)
+
+
+def identity(run: Run, batches: Batches, precision: str, compiled: bool = False) -> dict[str, Any]:
+    """What a checkpoint is of, and has to be of to be gone on with."""
+    what = {**run.config(), "precision": precision, "data_checksum": batches.data.checksum}
+    if replicas.count() > 1:
+        what["replicas"] = replicas.count()
+    if compiled:
+        what["compiled"] = True
+    return what
 
 
 def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
@@ -195,6 +201,7 @@ def finish(
         "loader": batches.loader,
         "replicas": replicas.count(),
         "statistics_batch": statistics_batch(run),  # images
+        "classes": batches.data.classes,
     }
     metrics, arrays = apart(state.metrics)
     return record.make(run.config(), where, summary, metrics, arrays)

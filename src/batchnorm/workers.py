@@ -4,22 +4,26 @@ import os
 import time
 from functools import lru_cache
 from multiprocessing import current_process
-from threading import Thread
+from threading import Thread, main_thread
 
 LOOK_EVERY = 1.0  # seconds
+TO_END = 10.0  # seconds that a process gets to end: W&B would wait for a server that is silent
 
 
 @lru_cache  # once in a process
 def end_with_parent() -> None:
     """In a process that a launcher has started beside others: end when the one that started it
-    does, be it killed. Nothing is lost: checkpoints and records are whole at every moment."""
+    does, be it killed, and soon after its own work has. Nothing is lost: checkpoints and records
+    are whole at every moment."""
     if current_process().name == "MainProcess":
         return
     parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and main_thread().is_alive():
             time.sleep(LOOK_EVERY)
+        if os.getppid() == parent:
+            time.sleep(TO_END)
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()

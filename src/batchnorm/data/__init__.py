@@ -59,6 +59,8 @@ class Where:
 
 def available(name: str, root: Path, folder: str = "") -> bool:
     """Whether the real data are there or could be downloaded; raises DataError if unusable."""
+    if name == "image_folder" and not folder:
+        raise DataError("data.folder: must be the name of a folder under data_root")
     try:
         _scanned(root / folder) if name == "image_folder" else _whole(name, False, root)
     except Unavailable:
@@ -89,12 +91,35 @@ def _counts(config: Data, root: Path) -> tuple[int, int]:
     return len(found.train), len(found.val)
 
 
-def refuse_sizes(config: Data, root: Path) -> None:
-    """Raises DataError, naming the key, where a run wants more images than there are."""
+def sized(config: Data, root: Path) -> Data:
+    """The config with numbers of images where it says null, for all that there are. Raises
+    DataError."""
+    if None not in (config.train_images, config.test_images):
+        return config
+    if config.stand_in and config.name == "image_folder":
+        raise DataError(
+            f"{root / config.folder} is not there, or stand_in=always; then data.train_images and"
+            " data.test_images must be numbers"
+        )
+    train, test = _there(replace(config, train_images=1, test_images=1), root)
+    return replace(
+        config,
+        train_images=train - config.holdout if config.train_images is None else config.train_images,
+        test_images=(config.holdout or test) if config.test_images is None else config.test_images,
+    )
+
+
+def _there(config: Data, root: Path) -> tuple[int, int]:
+    """As _counts, where what is not there is an error."""
     try:
-        train, test = _counts(config, root)
+        return _counts(config, root)
     except Unavailable as error:
         raise DataError(f"{error}; stand_in=auto trains on generated images instead") from error
+
+
+def refuse_sizes(config: Data, root: Path) -> None:
+    """Raises DataError, naming the key, where a run wants more images than there are."""
+    train, test = _there(config, root)
     if config.holdout >= train:
         raise DataError(f"data.holdout={config.holdout}: must be below {train}")
     for key, most in (

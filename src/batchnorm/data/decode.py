@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from joblib import cpu_count
 from torch import Tensor
 
 from batchnorm.data.sets import DataError
@@ -99,7 +100,10 @@ def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None
     try:
         _all(one, len(paths), tree.folder.name)
         if unreadable:
-            raise DataError(f"{len(unreadable)} unreadable images: {listed(sorted(unreadable))}")
+            names = sorted(unreadable)
+            listing = facts.with_suffix(".unreadable.txt")
+            write_atomically(listing, os.fsencode("\n".join([*names, ""])))
+            raise DataError(f"{len(names)} unreadable images, all in {listing}: {listed(names)}")
         if part:
             kept.flush()
             part.replace(pixels)
@@ -113,7 +117,7 @@ def _all(work, count: int, name: str) -> None:  # noqa: ANN001
     """Call work(i) for every i below count, in threads: decoding does not hold Python's lock."""
     print(f"decoding the {count:,} images of {name}, once", flush=True)
     said = SAY_EVERY
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         try:
             for done in _counted(pool, work, count):
                 if done >= said * count and done < count:

@@ -52,7 +52,11 @@ def _alone(name: str, root: Path) -> AbstractContextManager[object]:
 def _refuse_corrupt(folder: Path, parts: dict[str, str]) -> None:
     for name, md5 in parts.items():
         file = folder / name
-        if file.exists() and hashlib.md5(file.read_bytes()).hexdigest() != md5:
+        try:
+            found = hashlib.md5(file.read_bytes()).hexdigest() if file.exists() else md5
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        if found != md5:
             raise DataError(
                 f"{file}: is corrupt (its MD5 is not {md5});"
                 " delete it and run again to download it anew"

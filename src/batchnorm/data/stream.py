@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 
 import torch
+from joblib import cpu_count
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,7 +22,7 @@ class Crops(Dataset):
 
     def __getitem__(self, key: tuple[bytes, tuple[float, ...]]) -> Tensor:
         path, box = key
-        pixels, _ = decode(path.decode(), box, self.crop)
+        pixels, _ = decode(os.fsdecode(path), box, self.crop)
         return torch.from_numpy(pixels)
 
 
@@ -36,8 +37,7 @@ class StreamedBatches(ImageBatches):
     ) -> None:
         super().__init__(data, config, seed, rank, replicas)
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
-        cores = len(os.sched_getaffinity(0))
-        self.workers = max(1, cores // beside) if data.workers is None else data.workers
+        self.workers = max(1, cpu_count() // beside) if data.workers is None else data.workers
         self._ahead: Iterator[tuple[Tensor, Tensor]] | None = None
         self._next = 0
 

@@ -44,17 +44,24 @@ class Tree:
 
     def paths(self) -> list[str]:
         """Of all files, train before val."""
-        return [path.decode() for path in (*self.train.paths, *self.val.paths)]
+        return [os.fsdecode(path) for path in (*self.train.paths, *self.val.paths)]
 
 
 def scan(folder: Path) -> Tree:
     """List the files of the tree; none is opened.
 
     Raises Unavailable where there is no folder; DataError, naming them, for classes that are not
-    in both train and val, or have no image in one of them.
+    in both train and val, or have no image in one of them, and for what cannot be looked at.
     """
     if not folder.is_dir():
         raise Unavailable(f"{folder} is not there: no train/ and val/ of an image folder")
+    try:
+        return _scan(folder)
+    except OSError as error:  # a folder that may not be read, a link to nowhere
+        raise DataError(f"{error.filename}: {error.strerror}") from error
+
+
+def _scan(folder: Path) -> Tree:
     found = {part: _samples(folder / part) for part in ("train", "val")}
     (train_classes, train), (val_classes, val) = found["train"], found["val"]
     for part, only in (
@@ -63,6 +70,8 @@ def scan(folder: Path) -> Tree:
     ):
         if only:
             raise DataError(f"{folder}: only {part} has the classes {listed(sorted(only))}")
+    if not train_classes:
+        raise DataError(f"{folder / 'train'}: must have a folder for each class, and has none")
     for part, samples in (("train", train), ("val", val)):
         empty = set(range(len(train_classes))) - {label for _, label in samples}
         if empty:
@@ -91,7 +100,7 @@ def _samples(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
 def _files(samples: list[tuple[str, int]], first: int) -> Files:
     generator = torch.Generator().manual_seed(1502_03167)
     order = torch.randperm(len(samples), generator=generator)
-    paths = np.array([samples[i][0].encode() for i in order.tolist()])
+    paths = np.array([os.fsencode(samples[i][0]) for i in order.tolist()])
     return Files(
         paths,
         torch.tensor([label for _, label in samples])[order],
@@ -104,7 +113,7 @@ def _checksums(folder: Path, paths: list[str]) -> tuple[str, str]:
     for path in sorted(paths):
         file = Path(path)
         found = file.stat()
-        names.update(f"{file.relative_to(folder)} {found.st_size}\n".encode())
+        names.update(os.fsencode(f"{file.relative_to(folder)} {found.st_size}\n"))
         times.update(f"{found.st_mtime_ns}\n".encode())
     return names.hexdigest(), hashlib.md5(names.digest() + times.digest()).hexdigest()
 

@@ -126,6 +126,20 @@ def ratio_of(quantity: str, arm: str, over: str, when: int, rule: str, high: flo
     return judged_if((arm, over), part)
 
 
+def growth(quantity: str, arm: str) -> Part:
+    """By how much a quantity of the hidden layers has grown since the first evaluation."""
+
+    def of_one(run: Curve) -> float:
+        found = mean_log(run, quantity)
+        return float(np.exp(found[-1] - found[0]))
+
+    def of(found: Curves) -> Estimate:
+        return measured(of_runs(of_one, found, arm), ratio=True)
+
+    what = f"{quantity}({arm}) at the end / at the first evaluation"
+    return Part(what, (arm,), of, "", within(-inf, inf), NOT_MEASURED)
+
+
 def never_falls(arm: str) -> Part:
     """Claimed: without L2, weights under BN only grow, their gradients being orthogonal to them."""
 
@@ -161,6 +175,7 @@ INITIALIZATION = {
     "C15": (
         never_falls("bn_1"),
         ratio_of("gradient", "bn_10", "bn_0.1", 0, "below 1: larger weights, smaller gradients", 1),
+        shown(ratio_of("gradient", "bn_10", "bn_0.1", -1, "", 1)),
         ratio_of("norm", "bn_10", "bn_0.1", -1, "below 50, half of the 100 that it began with", 50),
         cosine("bn_1"),
         cosine("plain_1"),
@@ -192,7 +207,23 @@ def deeper(activation: str) -> Part:
     return judged_if(("plain_relu_6",), part)
 
 
-DEPTH = {"C28": (deeper("relu"), deeper("sigmoid"))}
+def deepest_of(kind: str) -> Part:
+    """How deep the deepest net of a kind that ends above chance is; information."""
+
+    def of(found: Curves) -> Estimate:
+        return estimate(deepest(found, kind))
+
+    arms = tuple(f"{kind}_{d}" for d in DEPTHS)
+    what = f"layers of the deepest {kind} that ends above {UNTRAINED}"
+    return Part(what, arms, of, "", within(-inf, inf), NOT_MEASURED)
+
+
+DEPTH = {
+    "C28": (
+        *(deeper(activation) for activation in ("relu", "sigmoid")),
+        *(deepest_of(f"{norm}_{a}") for a in ("relu", "sigmoid") for norm in ("plain", "bn")),
+    )
+}
 
 # --- the small Inception: the learning-rate study's rules, but for the arms it has not ------------
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from batchnorm.report import claims, statistics
 from batchnorm.report.claims import UNTRAINED, Part, in_every_seed, within
+from batchnorm.report.claims_cifar10 import growth
 from batchnorm.report.quantities import (
     NOT_MEASURED,
     above,
@@ -88,7 +89,7 @@ def lengths(run: Curve) -> np.ndarray:
 
 def blown_up(run: Curve, usual: Curve) -> float:
     """1 if a run is lost or its weights are far longer than a usual run's, else 0; NaN: unknown."""
-    if run.diverged_at < inf or run.best() < UNTRAINED:
+    if run.diverged_at < inf or not run.learned():
         return 1.0
     ours, theirs = lengths(run), lengths(usual)
     if not ours.size or ours.size != theirs.size:
@@ -132,7 +133,12 @@ RULES: dict[str, dict[str, tuple[Part, ...]]] = {
             own_gain("fixed_batches"),
         ),
         "C21": (before("bn", "bn_after"), before("bn_sigmoid", "bn_sigmoid_after")),
-        "C22": (blew_up("bn_detached", "bn"), better("bn", "bn_detached", 0.05)),
+        "C22": (
+            blew_up("bn_detached", "bn"),
+            better("bn", "bn_detached", 0.05),
+            growth("bias", "bn_detached"),
+            growth("norm", "bn_detached"),
+        ),
         "C23": (better("bn", "bn_no_affine"),),
         "C24": (no_worse("bn", "bn_per_activation"),),
         "C26": (

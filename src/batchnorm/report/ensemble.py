@@ -48,6 +48,10 @@ class Votes:
         """The share of images whose label is not among the k most probable classes."""
         return error(getattr(self, by), self.labels, k)
 
+    def learned(self) -> bool:
+        """Whether the network, by a single crop, is better than chance."""
+        return 1 - self.error("single", 1) >= statistics.untrained(1 / self.single.shape[1])
+
 
 Members = dict[str, dict[int, Votes]]  # arm -> seed -> what it says
 

@@ -95,7 +95,7 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
     axes.set_xlim(0, table["planned"].max() * 1.015)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
     axes.set_axisbelow(True)
-    _label_ends(axes, series.get("curve", points[:0]), arms)
+    _label_ends(axes, series.get("curve", points[:0]), table)
     if "paper" in series:
         _top_axis(axes, table, published["millions"].max())
     else:
@@ -136,10 +136,13 @@ def _draw_marks(axes: Axes, series: dict[str, pd.DataFrame], arms: list[str]) ->
         axes.axhline(series["match"]["accuracy"].iloc[0], color=GREY, linewidth=0.6, zorder=1)
 
 
-def _label_ends(axes: Axes, points: pd.DataFrame, arms: list[str]) -> None:
-    """Each arm's name and last median at the right, level with the end of its line if it can be."""
+def _label_ends(axes: Axes, points: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Each arm's name and last median at the right, level with the end of its line if it can be;
+    with a cross, where every run of the arm overflowed."""
     if not len(points):
         return
+    arms = list(table["arm"].unique())
+    lost = table.groupby("arm", sort=False)["diverged"].all()
     ends = points.sort_values("step").groupby("arm", sort=False).tail(1)
     last = ends["step"].max()
     low, high = axes.get_ylim()
@@ -152,8 +155,7 @@ def _label_ends(axes: Axes, points: pd.DataFrame, arms: list[str]) -> None:
         if end["step"] == last:
             axes.plot([1.0, 1.02], [end["accuracy"], low + y * (high - low)], transform=across,
                       color=colour, linewidth=0.6, clip_on=False)  # fmt: skip
-        else:
-            text += " ×"
+        text += " ×" if lost[end["arm"]] else ""
         axes.text(1.045, y, text, transform=axes.transAxes, va="center", fontsize=SMALL)
 
 
@@ -186,7 +188,10 @@ def _learning_rate_words(table: pd.DataFrame, series: dict[str, pd.DataFrame]) -
         " maximum over the seeds still running; at the right, the last median."
     )
     if "match" in series:
-        words += " Horizontal line: the baseline's best accuracy."
+        words += (
+            " Horizontal line: the baseline's best accuracy; diamonds: medians, each seed against"
+            " its own baseline, one that never gets there counting as the slowest."
+        )
     if "paper" in series:
         words += (
             " Dashed, same colours: the paper's networks on ImageNet, their 31 million steps laid"

@@ -7,7 +7,7 @@ from math import inf, nan
 import pandas as pd
 
 from batchnorm.report import claims, statistics
-from batchnorm.report.claims import UNTRAINED, Part, within
+from batchnorm.report.claims import Part, within
 from batchnorm.report.statistics import Curve, Curves, Estimate, estimate
 
 POINT = 0.01  # of accuracy: what better shuffling gave the paper, which thought it worth a sentence
@@ -17,7 +17,7 @@ NOT_MEASURED = "not measured, or an arm that had to learn stayed at chance"
 
 def learned(found: Curves, arms: Iterable[str]) -> bool:
     """Whether every run of all the arms was better than chance at some time."""
-    return all(run.best() >= UNTRAINED for arm in arms for run in found[arm].values())
+    return all(run.learned() for arm in arms for run in found[arm].values())
 
 
 def judged_if(trained: tuple[str, ...], part: Part) -> Part:

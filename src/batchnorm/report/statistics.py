@@ -14,7 +14,7 @@ from batchnorm import record
 from batchnorm.report import paper, watched
 
 CHANCE = 0.1  # accuracy: ten classes of equal size
-CHANCES = {"imagenet": 0.001}  # where there are others: by data.folder
+LEARNED = 1.5  # times chance: accuracy below which a run counts as having stayed at chance
 BASELINES = ("baseline", "inception")  # the arm that an experiment's others are measured against
 LEVEL = 0.95  # of every interval
 
@@ -106,6 +106,11 @@ def is_stand_in(table: pd.DataFrame) -> bool:
 # --- one run --------------------------------------------------------------------------------------
 
 
+def untrained(chance: float = CHANCE) -> float:
+    """The accuracy below which a run counts as having stayed at chance."""
+    return round(LEARNED * chance, 6)
+
+
 @dataclass(frozen=True)
 class Curve:
     """The accuracy of one run (fractions) at its evaluations, in order of step."""
@@ -120,6 +125,10 @@ class Curve:
     def best(self) -> float:
         """The highest accuracy, as the paper counts; chance for a run without evaluations."""
         return float(self.accuracy.max()) if self.accuracy.size else self.chance
+
+    def learned(self) -> bool:
+        """Whether it was better than chance at some time."""
+        return self.best() >= untrained(self.chance)
 
     def steps_to(self, target: float) -> float:
         """Steps until the accuracy first reaches the target; NaN if it never does.
@@ -160,8 +169,8 @@ def curves(table: pd.DataFrame) -> Curves:
     """The curves of one experiment at one scale, by arm and seed, in the order of the table."""
     found: Curves = {}
     names = [name for name in table if "/" in name and table[name].notna().any()]
-    folders = table["data.folder"].unique() if "data.folder" in table else []
-    chance = CHANCES.get(folders[0], CHANCE) if len(folders) else CHANCE
+    chance = 1 / table["environment.classes"].max() if "environment.classes" in table else nan
+    chance = chance if isfinite(chance) else CHANCE  # older records are of ten classes
     for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
         read = rows.dropna(subset="accuracy").sort_values("step")
         overflow = rows["diverged_at_step"].iloc[0] if rows["diverged"].iloc[0] else inf

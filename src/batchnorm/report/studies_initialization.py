@@ -35,7 +35,9 @@ WATCHED = {  # arms whose weights are drawn over time
     "bn_1": BN,
     "bn_10": Ink("#D55E00", "D"),
     "bn_100": INKS["bn_x5_sigmoid"],
+    "bn_gaussian": Ink("#8B4513", "P"),
     "plain_1": PLAIN,
+    "plain_gaussian": Ink("#7F7F7F", "X"),
 }
 
 
@@ -101,8 +103,8 @@ def draw(table: pd.DataFrame) -> Figure:
         f" many steps; chance where a run overflowed. {DOTS} Band: within 0.05 of the best median"
         " with BN over scales 0.1 to 10. Right: medians over the seeds of the length of a layer's"
         " weights, and of the learning rate over its square (section 3.3), geometric means over"
-        " all weight layers but the last; arm names end in the initial scale. Fixed: deviation"
-        " 0.01 in every layer."
+        " all weight layers but the last; arm names end in the initial scale. Fixed, gaussian:"
+        " deviation 0.01 in every layer."
     )
     footer(figure, words)
     return figure
@@ -111,7 +113,7 @@ def draw(table: pd.DataFrame) -> Figure:
 def _draw_line(axes: Axes, part: pd.DataFrame, of: Ink, arm: str) -> None:
     part = part.sort_values("step")
     axes.plot(part["step"], part["value"], color=of.colour, marker=of.marker, label=arm,
-              markevery=max(1, len(part) // 6), linestyle="--" if arm == "plain_1" else "-",
+              markevery=max(1, len(part) // 6), linestyle="--" if arm.startswith("plain") else "-",
               **HALO)  # fmt: skip
 
 

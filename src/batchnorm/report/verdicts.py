@@ -125,6 +125,13 @@ def deviations(runs: pd.DataFrame) -> list[str]:
         " baseline: 31 million)",
         f"batch: {_span(runs['data.batch_size'])} images (the paper: 32)",
     ]
+    if runs["arm"].str.match("bn_x(5|30)").any():
+        words.append(
+            "of section 4.2.1's changes: less L2, faster decay, no Dropout; LRN, shards and"
+            " distorted colours are nowhere"
+        )
+    if runs["arm"].str.contains("_l2_").any():
+        words.append("rates: those of the usual L2, not chosen anew")
     if runs["scale"].iloc[0] == "quick":
         words.append("quick scale: a short run of a narrow network; the verdict rests on it")
     return words
