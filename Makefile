@@ -45,7 +45,7 @@ reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \
 		cifar10_initialization $(ARGS)
 
-reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, depth, the small Inception
+reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, depth, the small Inception (52 minutes)
 	$(BIN)/python scripts/reproduce.py cifar10_ablations cifar10_depth cifar10_inception \
 		cifar10_inception_published $(ARGS)
 
@@ -55,23 +55,23 @@ reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initi
 reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (30 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)
 
-reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette
+reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette (19 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette_changes $(ARGS)
 
 figure-5: setup  ## the table of Figure 5, with the sizes and parameters of our network beside it
 	$(BIN)/python scripts/figure_5.py $(ARGS)
 
-tune-inception: setup  ## the 1x rate on Imagenette, chosen on a hold-out
+tune-inception: setup  ## the 1x rate on Imagenette, chosen on a hold-out (11 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette_tune $(ARGS)
 
-tune-cifar: setup  ## the shared decay, the 1x rate, the rates of BN and of single arms, chosen on a hold-out
+tune-cifar: setup  ## the shared decay, the 1x rate, the rates of BN and of single arms, chosen on a hold-out (3 hours)
 	$(BIN)/python scripts/reproduce.py cifar10_schedule cifar10_tune cifar10_tune_bn \
 		cifar10_tune_inception cifar10_tune_dropout cifar10_tune_ablations cifar10_tune_depth $(ARGS)
 
-tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out
+tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out (20 minutes)
 	$(BIN)/python scripts/reproduce.py mnist_tune $(ARGS)
 
-precision-cifar: setup  ## four of the arms in float32: does bfloat16 bias the comparison?
+precision-cifar: setup  ## four of the arms in float32: does bfloat16 bias the comparison? (17 minutes)
 	$(BIN)/python scripts/reproduce.py cifar10_precision $(ARGS)
 
 figures: setup  ## draw results/ and the README's tables from the committed records

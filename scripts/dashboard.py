@@ -50,7 +50,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="what to follow (default: outputs results)",
     )
     parser.add_argument("--port", type=int, default=5006)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if not 1 <= args.port <= 65535:
+        parser.error(f"--port {args.port}: must be from 1 to 65535")
+    return args
 
 
 if __name__ == "__main__":

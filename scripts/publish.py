@@ -101,10 +101,15 @@ def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
         paths = sorted(folder.glob("*.json"))
         try:
             declared = declared_runs(folder.name, folder.parent.name)
-            records = {path: whole(path) for path in paths}
         except (ConfigError, DataError, RecordError) as error:
             refused.append(f"{folder}: {error}")
             continue
+        records = {}
+        for path in paths:
+            try:
+                records[path] = whole(path)
+            except RecordError as error:
+                refused.append(str(error))
         known = in_history(record["environment"]["commit"] for record in records.values())
         usual = usually(records.values())
         for path, record in records.items():

@@ -34,6 +34,16 @@ def test_accuracy_at_a_step():
     )
 
 
+def test_every_baseline_reaches_its_own_target_in_its_own_run(tmp_path):
+    """Were its best read otherwise than its steps, speed-ups would be of nothing."""
+    plant(tmp_path, {"baseline": [(0, 0.1), (0.8, 0.6), (1, 0.5)]}, seeds=4, noise=0.02)
+    found = statistics.curves(statistics.load(tmp_path))
+    steps = statistics.steps_to_baseline(found, "baseline")
+    for seed, run in found["baseline"].items():
+        assert steps[seed] == run.steps[run.accuracy.argmax()] < run.planned
+    assert list(statistics.speed_up(found, "baseline")) == [1.0] * 4
+
+
 def test_a_run_that_overflows_before_its_first_evaluation_is_at_chance(tmp_path):
     plant(tmp_path, {"baseline": [(0, 0.1), (1, 0.6)], "baseline_x30": 12})
     table = statistics.load(tmp_path)

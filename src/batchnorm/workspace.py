@@ -46,7 +46,9 @@ def studies(root: Path) -> list[Study]:
 
 
 def _study(root: Path, name: str, names: list[str], found: list[record.Record]) -> Study:
-    scale = min((one["config"]["scale"] for one in found), key=("full", "quick", "smoke").index)
+    scales = {one["config"]["scale"] for one in found}
+    usual = [scale for scale in ("full", "quick", "smoke") if scale in scales]
+    scale = (usual or sorted(scales))[0]
     pictures = sorted((root / "figures" / scale).glob("*.png"))
     table = root / "tables" / scale / f"{name}.md"
     watched = {key for one in found for key in one["metrics"] if key.startswith("preactivation/")}
