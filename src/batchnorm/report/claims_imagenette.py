@@ -99,9 +99,11 @@ def _smaller(runs: pd.DataFrame) -> list[str]:
     """What is smaller on Imagenette."""
     steps, epochs = runs["planned"], runs["optim.epochs"]
     crop, whole = (runs[f"data.{key}_size"].max() for key in ("crop", "image"))
+    folder, images = runs["data.folder"].iloc[0], runs["data.train_images"].max()
+    name = "Imagenette" if folder == "imagenette-160" else folder
     return [
-        f"data: Imagenette, {runs['data.train_images'].max():,} training images, 10 classes (the"
-        " paper: ImageNet, 1.28 million, 1000)",
+        f"data: {name}, {images:,} training images, {statistics.classes(runs)} classes (the paper:"
+        " ImageNet, 1.28 million, 1000)",
         f"crops: {crop:g} pixels (the paper: 224), a single one of {crop / whole:.2g} of the side",
         f"network: the paper's Inception, {runs['model.width'].max()}/64 of its width",
         "stem: one 7x7 convolution (the paper: separable)",

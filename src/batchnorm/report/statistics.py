@@ -98,6 +98,12 @@ def runs(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates(["experiment", "scale", "arm", "seed"])
 
 
+def classes(table: pd.DataFrame) -> int:
+    """Of how many classes the images are; older records, which do not say, are of ten."""
+    said = table["environment.classes"].max() if "environment.classes" in table else nan
+    return int(said) if isfinite(said) else 10
+
+
 def is_stand_in(table: pd.DataFrame) -> bool:
     """Whether any of the runs saw generated data in place of the real ones."""
     return len(table) > 0 and bool(table["data.stand_in"].any())
@@ -169,8 +175,7 @@ def curves(table: pd.DataFrame) -> Curves:
     """The curves of one experiment at one scale, by arm and seed, in the order of the table."""
     found: Curves = {}
     names = [name for name in table if "/" in name and table[name].notna().any()]
-    chance = 1 / table["environment.classes"].max() if "environment.classes" in table else nan
-    chance = chance if isfinite(chance) else CHANCE  # older records are of ten classes
+    chance = 1 / classes(table)
     for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
         read = rows.dropna(subset="accuracy").sort_values("step")
         overflow = rows["diverged_at_step"].iloc[0] if rows["diverged"].iloc[0] else inf
