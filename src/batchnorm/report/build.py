@@ -96,7 +96,9 @@ def _figure(
 
 def _inception_published(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     text = _heading(table) + studies_inception.published_text(table)
-    yield "tables .csv", csv(studies_inception.published(table))
+    numbers = studies_inception.published(table)
+    yield from _drawn(studies_inception.draw(table), numbers)
+    yield "tables .csv", csv(numbers)
     yield "tables .md", text.encode()
 
 

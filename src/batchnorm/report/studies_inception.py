@@ -1,6 +1,8 @@
 """The small Inception's numbers beside the published ones (Zhang et al. 2017)."""
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from batchnorm.report import look, paper, statistics, tables
 
@@ -68,6 +70,53 @@ def published_text(table: pd.DataFrame) -> str:
     """The numbers of published() as Markdown, with what sets ours apart."""
     numbers = tables.markdown_table(NAMES, published_lines(table))
     return f"{numbers}\n{published_words(table)}\n"
+
+
+@look.look
+def draw(table: pd.DataFrame) -> Figure:
+    """Accuracies on training and on test images, ours and the published ones, a line a network."""
+    rows = published(table).iloc[::-1].reset_index(drop=True)
+    figure = Figure((look.WIDTH, 3.2))
+    for split, left in (("train", 0.245), ("test", 0.64)):
+        axes = figure.add_axes((left, 0.36, 0.345, 0.5))
+        _draw_split(axes, rows, split)
+        axes.set_yticks(range(len(rows)), _names(rows) if split == "train" else [])
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, ncols=3, loc="center", bbox_to_anchor=(0.62, 0.205))
+    look.title(figure, f"{look.data_name(table)}: the small Inception beside its published numbers")
+    look.footer(figure, published_words(table))
+    return figure
+
+
+def _draw_split(axes: Axes, rows: pd.DataFrame, split: str) -> None:
+    with_bn = rows["network"].str.startswith("with BN")
+    for of, ink, label in (
+        (with_bn, look.BN, "ours, with BN"),
+        (~with_bn, look.PLAIN, "ours, without BN"),
+    ):
+        ours = rows[of]
+        if split == "test":
+            axes.hlines(ours.index, ours["low"], ours["high"], color=ink.colour, linewidth=1)
+        axes.plot(ours[split], ours.index, ink.marker, color=ink.colour, label=label, **look.HALO)
+    axes.plot(rows[f"published_{split}"], rows.index, "D", color="white", markeredgecolor="black",
+              label="published", zorder=1)  # fmt: skip
+    axes.axvline(statistics.CHANCE, color=look.GREY, linewidth=0.8, linestyle=":", zorder=0)
+    axes.set(xlim=(0, 1.03), ylim=(-0.6, len(rows) - 0.4))
+    axes.set_xlabel(
+        f"accuracy on {'training' if split == 'train' else 'test'} images (dots: chance)"
+    )
+    axes.grid(axis="y", **look.GRID)
+    look.bare(axes, "top")
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """The networks in words: what is not said of one is the usual."""
+    return [
+        row["network"]
+        + (", augmented" if row["augmented"] else "")
+        + ("" if row["weight_decay"] or "random" in row["network"] else ", no L2")
+        for _, row in rows.iterrows()
+    ]
 
 
 def _per_cent(value: float, low: float = float("nan"), high: float = float("nan")) -> str:
