@@ -154,9 +154,9 @@ def test_the_small_inception_stands_beside_the_published_numbers(tmp_path):
     assert "| 89.05 | bn_augmented | 90.00 | 74.00 [74.00, 74.00] |" in text
     assert "| plain_no_l2 | not run | not run |" in text
     test = studies_inception.draw(table).axes[1]
-    marks = {line.get_label(): sorted(line.get_xdata()) for line in test.get_lines()}
-    assert marks["published"] == sorted(rows["published_test"])
-    assert marks["ours, with BN"][:2] == pytest.approx([0.74, 0.74])
+    marks = {line.get_label(): line.get_xdata() for line in test.get_lines()}
+    assert sorted(marks["published"]) == sorted(rows["published_test"])
+    assert np.nanmax(marks["ours, with BN"]) == pytest.approx(0.74)
 
 
 def test_numbers_in_names_are_sorted_by_size():

@@ -80,9 +80,9 @@ def draw(table: pd.DataFrame) -> Figure:
     for split, left in (("train", 0.245), ("test", 0.64)):
         axes = figure.add_axes((left, 0.36, 0.345, 0.5))
         _draw_split(axes, rows, split)
-        axes.set_yticks(range(len(rows)), _names(rows) if split == "train" else [])
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, ncols=3, loc="center", bbox_to_anchor=(0.62, 0.205))
+        axes.set_yticks(range(len(rows)), names(rows) if split == "train" else [])
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=3, loc="center", bbox_to_anchor=(0.62, 0.205))
     look.title(figure, f"{look.data_name(table)}: the small Inception beside its published numbers")
     look.footer(figure, published_words(table))
     return figure
@@ -109,7 +109,7 @@ def _draw_split(axes: Axes, rows: pd.DataFrame, split: str) -> None:
     look.bare(axes, "top")
 
 
-def _names(rows: pd.DataFrame) -> list[str]:
+def names(rows: pd.DataFrame) -> list[str]:
     """The networks in words: what is not said of one is the usual."""
     return [
         row["network"]

@@ -35,9 +35,9 @@ WATCHED = {  # arms whose weights are drawn over time
     "bn_1": BN,
     "bn_10": Ink("#D55E00", "D"),
     "bn_100": INKS["bn_x5_sigmoid"],
-    "bn_gaussian": Ink("#8B4513", "P"),
+    "bn_gaussian": Ink("#8B4513", "x"),
     "plain_1": PLAIN,
-    "plain_gaussian": Ink("#7F7F7F", "X"),
+    "plain_gaussian": Ink("#7F7F7F", "<"),
 }
 
 

@@ -41,7 +41,7 @@ FRAMES: dict[str, FrameMaker] = {
     "cifar10_initialization": studies.cifar10_scales,
     "cifar10_ablations": studies.ablations,
     "cifar10_inception": curves.learning_rate,
-    "cifar10_inception_published": lambda table, every: iter(()),  # a table alone
+    "cifar10_inception_published": studies.published,
     "imagenette": curves.learning_rate,
     "imagenette_tune": rates.ladder,
     "imagenette_changes": imagenette.single_changes,

@@ -10,19 +10,22 @@ from batchnorm.report import (
     studies,
     studies_ablations,
     studies_cifar10,
+    studies_inception,
     studies_initialization,
 )
 from batchnorm.report.claims import EXPERIMENT
-from batchnorm.report.look import BN, PLAIN
+from batchnorm.report.look import BN, PLAIN, Ink
 from batchnorm.report.mnist import NETS
 from batchnorm.report.page.curves import STEPS
 from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.rates import DOTS, ticks_at
 from batchnorm.report.page.traces import (
+    PAPER,
     SHORT,
     differences,
     dots,
     dots_and_median,
+    interval,
     line,
     of_net,
     rows_of,
@@ -144,7 +147,7 @@ def cifar10_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     for series, words in (("weights", "|W|, per layer"), ("rate", "effective rate lr / |W|²")):
         lines = [
             line(arm, "median over the seeds", part["step"], part["value"], of,
-                 SHORT if arm == "plain_1" else "solid")
+                 SHORT if arm.startswith("plain") else "solid")
             for arm, of in studies_initialization.WATCHED.items()
             if len(part := points[(points["arm"] == arm) & (points["series"] == series)])
             and (series == "weights" or arm.startswith("bn"))
@@ -186,6 +189,24 @@ def ablations(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     ]
     panels = [panel for panel in panels if panel.traces]
     yield Frame(name_of(table), "one change at a time", caption, panels, points)
+
+
+def published(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """The small Inception's accuracies on test images, a row a network, beside the published."""
+    rows = studies_inception.published(table)
+    labels = pd.Series(studies_inception.names(rows))
+    with_bn = rows["network"].str.startswith("with BN")
+    traces = [line("published", PAPER, rows["published_test"], labels, Ink("#000000", "D"),
+                   hollow=True, marks="markers", size=9)]  # fmt: skip
+    for (_, of, words), chosen in zip(OF_NORM, (with_bn, ~with_bn), strict=True):
+        ours = rows[chosen]
+        made = line(words, "mean, 95 % interval", ours["test"], labels[chosen], of, marks="markers")
+        traces.append(interval(made, "x", ours["low"], ours["high"]))
+    panel = Panel(traces, "accuracy on test images (dotted: chance)", "", may_log="", wide=True,
+                  lines=(("x", CHANCE),), **rows_of(list(labels)))  # fmt: skip
+    title = "the small Inception beside its published numbers"
+    words = studies_inception.published_words(table)
+    yield Frame(name_of(table), title, [words], [panel], rows)
 
 
 def _batches(points: pd.DataFrame) -> Panel:
