@@ -55,7 +55,7 @@ reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initi
 reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (30 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)
 
-reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette (19 minutes)
+reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette (20 to 30 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette_changes $(ARGS)
 
 figure-5: setup  ## the table of Figure 5, with the sizes and parameters of our network beside it

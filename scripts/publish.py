@@ -2,8 +2,8 @@
 
 Refuses, one line each, records made by uncommitted code, by a commit that is not in this history,
 of another configuration than the experiment now declares, at smoke scale, of stand-in data, or in
-another precision, or with batch statistics of more or fewer images, than most of their experiment,
-where it leaves that to the machine.
+another precision, on other data, or with batch statistics of more or fewer images, than most of
+their experiment, where it leaves that to the machine.
 Names records already in results/ that are stale by the same rule.
 """
 
@@ -60,10 +60,12 @@ def refusal(
 
 
 def left_open(record: Record) -> Usual:
-    """What a config leaves to the machine, and what it came to: `precision: auto`, and with BN for
-    how many of a batch's images there is one batch statistic (the processes have a part each)."""
+    """What a config leaves to the machine, and what it came to: the data, `precision: auto`, and
+    with BN how many batch statistics there are for one batch (each process has a part of it)."""
     config, made = record["config"], as_made(record)
-    found: Usual = {"precision": made["precision"]} if config["precision"] == "auto" else {}
+    found: Usual = {"data of checksum": record["environment"]["data_checksum"]}
+    if config["precision"] == "auto":
+        found["precision"] = made["precision"]
     if "statistics_batch" in made:
         found["statistics per batch"] = config["data"]["batch_size"] // made["statistics_batch"]
     return found

@@ -105,7 +105,7 @@ def test_nothing_but_the_record_is_left(here):
     assert left == ["bn_x5-1.json"]
 
 
-def test_a_record_moved_away_is_trained_anew_whatever_a_crash_left(here):
+def test_a_checkpoint_that_a_crash_left_beside_its_record_does_not_stay(here):
     command = [*BASE, "arm=baseline", "seed=0"]
     assert cli.main(command) == 0
     (path,) = here.glob("outputs/**/records/**/*.json")

@@ -97,17 +97,19 @@ def test_a_link_to_nowhere_is_named(tmp_path):
         tree.scan(tmp_path / "pictures")
 
 
-def test_any_tree_is_planned_with_all_of_its_images(pictures, tmp_path):
+def test_any_tree_is_planned_with_all_of_its_images(pictures):
     given = ["experiment=imagenette", "data=image_folder", "scale=quick", "output=/x"]
     given += [f"data_root={pictures}", "data.batch_size=8", "arm=bn_x5", "seed=0"]
     (run,) = plan([*given, "data.folder=pictures"]).runs
     assert (run.data.train_images, run.data.test_images) == (24, 12)
     (run,) = plan([*given, "data.folder=pictures", "data.holdout=4"]).runs
     assert (run.data.train_images, run.data.test_images) == (20, 4)
-    with pytest.raises(DataError, match=r"nowhere is not there, or stand_in=always; then data.tr"):
+    with pytest.raises(DataError, match=r"nowhere is not there, .*; generated images need"):
         plan([*given, "data.folder=nowhere"])
+    with pytest.raises(DataError, match=r"^data.holdout=24: must be from 0 and below 24"):
+        plan([*given, "data.folder=pictures", "data.holdout=24"])
     with pytest.raises(DataError, match=r"^data.folder: must be the name of a folder"):
-        plan(given)
+        plan([*given, "stand_in=never"])
 
 
 def test_unreadable_images_are_all_named_before_anything_is_kept(tmp_path):

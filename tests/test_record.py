@@ -77,16 +77,18 @@ def test_only_clean_current_real_declared_records_are_published():
     refusal = script("publish").refusal
     config = small_run(scale="quick", precision="auto", model__norm="batch").config()
     declared = {"a-0": config}
-    good = {"config": config, "environment": {"commit": "c", "dirty": False}}
+    good = {"config": config, "environment": {"commit": "c", "dirty": False, "data_checksum": "d"}}
     good["environment"]["precision"] = "float32"
     known = {"c": True, "lost": False}
+
+    usual = {"precision": "float32", "statistics per batch": 1, "data of checksum": "d"}
 
     def why(declared=declared, scale="quick", stand_in=False, **environment) -> str | None:
         record = copy.deepcopy(good)
         record["config"]["scale"] = scale
         record["config"]["data"]["stand_in"] = stand_in
         record["environment"] |= environment
-        return refusal(record, declared, known, {"precision": "float32", "statistics per batch": 1})
+        return refusal(record, declared, known, usual)
 
     assert why() is None
     assert "not committed" in why(dirty=True)
@@ -97,6 +99,7 @@ def test_only_clean_current_real_declared_records_are_published():
         precision="bfloat16"
     )
     assert "statistics per batch 4, but most" in why(statistics_batch=4)
+    assert "data of checksum e, but most" in why(data_checksum="e")
     assert "does not declare" in why({})
     assert "STAND-IN" in why(stand_in=True)
     assert "smoke" in why(scale="smoke")
@@ -109,13 +112,17 @@ def test_the_usual_precision_is_that_of_the_records_that_leave_it_to_the_machine
     records = [
         {
             "config": {"precision": c, "model": {"norm": "batch"}, "data": {"batch_size": 16}},
-            "environment": {"precision": e, "statistics_batch": 16 if e == "bfloat16" else 4},
+            "environment": {
+                **{"precision": e, "statistics_batch": 16 if e == "bfloat16" else 4},
+                "data_checksum": "d",
+            },
         }
         for c, e in made
     ]
-    assert usual(records) == {"precision": "bfloat16", "statistics per batch": 4}
-    assert usual(records[:3]) == {"precision": "bfloat16", "statistics per batch": 1}
-    assert usual(records[3:]) == {"statistics per batch": 4}
+    data = {"data of checksum": "d"}
+    assert usual(records) == {"precision": "bfloat16", "statistics per batch": 4, **data}
+    assert usual(records[:3]) == {"precision": "bfloat16", "statistics per batch": 1, **data}
+    assert usual(records[3:]) == {"statistics per batch": 4, **data}
 
 
 def test_statistics_over_other_images_make_another_run():

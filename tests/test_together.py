@@ -109,6 +109,19 @@ def test_killed_and_gone_on_with_ends_in_the_same_records(tmp_path, monkeypatch)
             assert after["metrics"][key] == near
 
 
+def test_a_checkpoint_of_another_run_does_not_keep_the_others_from_training(tmp_path):
+    runs, made = [mlp_run(0), mlp_run(1)], []
+    members = [
+        Member(run, tmp_path / f"{run.seed}.ckpt", on_record=lambda one: made.append(one))
+        for run in runs
+    ]
+    state = training.start(runs[0], digits(), CPU)
+    checkpoint.save(members[0].saved, {**runs[0].config(), "replicas": 8}, state)
+    with pytest.raises(record.RecordError, match=r"0\.ckpt: is of an unfinished run"):
+        train_together(members, digits(), CPU)
+    assert [one["config"]["seed"] for one in made] == [1]
+
+
 def test_a_run_that_diverges_ends_and_the_others_do_not_notice(tmp_path):
     calm = [mlp_run(0, "none", 0.1), mlp_run(1, "none", 0.1)]
     wild = mlp_run(0, "none", 1e38)

@@ -190,6 +190,7 @@ def job(cfg: DictConfig) -> None:
     end_with_parent()
     failures = train_missing(plan(list(HydraConfig.get().overrides.task)))
     if failures:
+        print(*failures, sep="\n", file=sys.stderr)  # Hydra tells those of the first job alone
         raise RuntimeError("; ".join(failures))
 
 

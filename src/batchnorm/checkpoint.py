@@ -64,7 +64,10 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
         return state
     try:
         content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
-        changed = differences(completed(content["config"]), {**config, "device": device.type})
+        old, now = completed(content["config"]), {**config, "device": device.type}
+        if "data_checksum" not in old:  # of older code, which did not keep it
+            now.pop("data_checksum", None)
+        changed = differences(old, now)
         if changed:
             raise RecordError(
                 f"{path}: is of an unfinished run that is another one ({'; '.join(changed)}); go on"

@@ -71,8 +71,7 @@ def plan(overrides: list[str]) -> Plan:
     Raises ConfigError, DataError or RecordError, each with one line for the user.
     """
     cfg = settle(overrides)
-    runs = config.expand(cfg, overrides)
-    runs = [replace(run, data=data.sized(run.data, Path(cfg.data_root))) for run in runs]
+    runs = expanded(cfg, overrides)
     for run in runs:
         config.validate(run, CHOICES)
         refuse_parts(run)
@@ -87,6 +86,12 @@ def plan(overrides: list[str]) -> Plan:
         made = Plan(cfg, runs, root / "scratch" / folder_name(name), name)
     refuse_stale(made)
     return made
+
+
+def expanded(cfg: DictConfig, overrides: list[str]) -> list[Run]:
+    """config.expand, with the numbers of images where all are wanted."""
+    runs = config.expand(cfg, overrides)
+    return [replace(run, data=data.sized(run.data, Path(cfg.data_root))) for run in runs]
 
 
 def refuse_parts(run: Run) -> None:
@@ -168,8 +173,8 @@ def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[
     kept = [one for one in overrides if one.split("=")[0] not in (*keys, "scale", "stand_in")]
     plain = settle([*kept, f"scale={cfg.scale}", f"stand_in={cfg.stand_in}"])
     try:
-        return config.expand(plain, [one for one in overrides if one.startswith("seeds=")])
-    except ConfigError:  # an arm or scale that only the overrides declare
+        return expanded(plain, [one for one in overrides if one.startswith("seeds=")])
+    except (ConfigError, data.DataError):  # an arm or scale that only the overrides declare
         return []
 
 
@@ -238,8 +243,8 @@ def train_missing(made: Plan) -> list[str]:
 
 
 def without_record(made: Plan, runs: list[Run]) -> list[Run]:
-    """Those of the runs that are still to train. Of the others no checkpoint stays: one that a
-    crash has left would bring back a record that is moved away."""
+    """Those of the runs that are still to train. Of the others no checkpoint stays: a crash may
+    have left one beside the record, and it would bring that back if it were moved away later."""
     missing = []
     for run in runs:
         place = made.place(run)

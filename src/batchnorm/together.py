@@ -69,14 +69,22 @@ def train_together(members: list[Member], data: DataSet | ImageSet, device: torc
     float32), and hand each record to its member as it ends.
 
     A run whose loss is not finite leaves the stack and ends. Runs whose checkpoints are of
-    different steps train in stacks of their own.
+    different steps train in stacks of their own. Raises RecordError, when the others have ended,
+    for checkpoints that cannot be gone on with.
     """
-    runs = [restored(member, data, device) for member in members]
+    runs, refused = [], []
+    for member in members:
+        try:
+            runs.append(restored(member, data, device))
+        except record.RecordError as error:  # its checkpoint is another run's: the others train
+            refused.append(str(error))
     runs.sort(key=lambda one: one.state.step)
     for _, alike in groupby(runs, key=lambda one: one.state.step):
         live = list(alike)
         while live:
             live = _train_until_one_ends(live)
+    if refused:
+        raise record.RecordError("; ".join(refused))
 
 
 def restored(member: Member, data: DataSet | ImageSet, device: torch.device) -> Training:

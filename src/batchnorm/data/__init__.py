@@ -59,10 +59,8 @@ class Where:
 
 def available(name: str, root: Path, folder: str = "") -> bool:
     """Whether the real data are there or could be downloaded; raises DataError if unusable."""
-    if name == "image_folder" and not folder:
-        raise DataError("data.folder: must be the name of a folder under data_root")
     try:
-        _scanned(root / folder) if name == "image_folder" else _whole(name, False, root)
+        _tree(root, folder) if name == "image_folder" else _whole(name, False, root)
     except Unavailable:
         return False
     return True
@@ -80,6 +78,12 @@ def _scanned(folder: Path) -> tree.Tree:
     return tree.scan(folder)
 
 
+def _tree(root: Path, folder: str) -> tree.Tree:
+    if not folder:
+        raise DataError("data.folder: must be the name of a folder under data_root")
+    return _scanned(root / folder)
+
+
 def _counts(config: Data, root: Path) -> tuple[int, int]:
     """How many images there are to train and to evaluate on."""
     if config.name != "image_folder":
@@ -87,7 +91,7 @@ def _counts(config: Data, root: Path) -> tuple[int, int]:
         return len(whole.train), len(whole.test)
     if config.stand_in:  # as many as are wanted
         return config.train_images + config.holdout, config.test_images
-    found = _scanned(root / config.folder)
+    found = _tree(root, config.folder)
     return len(found.train), len(found.val)
 
 
@@ -96,12 +100,16 @@ def sized(config: Data, root: Path) -> Data:
     DataError."""
     if None not in (config.train_images, config.test_images):
         return config
-    if config.stand_in and config.name == "image_folder":
+    try:
+        if config.stand_in and config.name == "image_folder":
+            raise Unavailable(f"{root / config.folder} is not there, or stand_in=always")
+        train, test = _counts(config, root)
+    except Unavailable as error:
         raise DataError(
-            f"{root / config.folder} is not there, or stand_in=always; then data.train_images and"
-            " data.test_images must be numbers"
-        )
-    train, test = _there(replace(config, train_images=1, test_images=1), root)
+            f"{error}; generated images need numbers as data.train_images and data.test_images"
+        ) from error
+    if not 0 <= config.holdout < train:
+        raise DataError(f"data.holdout={config.holdout}: must be from 0 and below {train}")
     return replace(
         config,
         train_images=train - config.holdout if config.train_images is None else config.train_images,
@@ -109,17 +117,12 @@ def sized(config: Data, root: Path) -> Data:
     )
 
 
-def _there(config: Data, root: Path) -> tuple[int, int]:
-    """As _counts, where what is not there is an error."""
-    try:
-        return _counts(config, root)
-    except Unavailable as error:
-        raise DataError(f"{error}; stand_in=auto trains on generated images instead") from error
-
-
 def refuse_sizes(config: Data, root: Path) -> None:
     """Raises DataError, naming the key, where a run wants more images than there are."""
-    train, test = _there(config, root)
+    try:
+        train, test = _counts(config, root)
+    except Unavailable as error:
+        raise DataError(f"{error}; stand_in=auto trains on generated images instead") from error
     if config.holdout >= train:
         raise DataError(f"data.holdout={config.holdout}: must be below {train}")
     for key, most in (
@@ -179,7 +182,7 @@ def _images(config: Data, where: Where) -> ImageSet:
     sizes = (config.image_size, config.crop_size)
     if config.stand_in:
         return stand_in_images(*_counts(config, where.root), *sizes)
-    found = _scanned(where.root / config.folder)
+    found = _tree(where.root, config.folder)
     kept = resolve_loader(where.loader, config, where.root) == "memory"
     known = decode.decoded(found, config.image_size, kept, where.cache)
     splits = [split_of(part, known) for part in (found.train, found.val)]

@@ -91,8 +91,8 @@ def deviations(runs: pd.DataFrame) -> list[str]:
 def _statistics_batches(runs: pd.DataFrame) -> str:
     """How many images the batch statistics of BN are taken over."""
     normalized = runs[runs["model.norm"] != "none"]
-    found = normalized["environment.statistics_batch"].fillna(normalized["data.batch_size"])
-    return ", ".join(f"{one:g}" for one in sorted(found.unique())) or "32"
+    found = normalized["environment.statistics_batch"].unique()
+    return ", ".join(f"{one:g}" for one in sorted(found)) or "32"
 
 
 def _smaller(runs: pd.DataFrame) -> list[str]:
@@ -104,7 +104,7 @@ def _smaller(runs: pd.DataFrame) -> list[str]:
     return [
         f"data: {name}, {images:,} training images, {statistics.classes(runs)} classes (the paper:"
         " ImageNet, 1.28 million, 1000)",
-        f"crops: {crop:g} pixels (the paper: 224), a single one of {crop / whole:.2g} of the side",
+        f"crops: {crop:g} pixels (the paper: 224), the single one {crop / whole:.2g} of the side",
         f"network: the paper's Inception, {runs['model.width'].max()}/64 of its width",
         "stem: one 7x7 convolution (the paper: separable)",
         f"length: {epochs.max():g} epochs, {steps.max():,} steps (the paper's baseline: 31"

@@ -35,7 +35,7 @@ WATCHED = {  # arms whose weights are drawn over time
     "bn_1": BN,
     "bn_10": Ink("#D55E00", "D"),
     "bn_100": INKS["bn_x5_sigmoid"],
-    "bn_gaussian": Ink("#8B4513", "x"),
+    "bn_gaussian": Ink("#8B4513", "h"),
     "plain_1": PLAIN,
     "plain_gaussian": Ink("#7F7F7F", "<"),
 }

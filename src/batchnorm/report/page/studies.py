@@ -20,7 +20,6 @@ from batchnorm.report.page.curves import STEPS
 from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.rates import DOTS, ticks_at
 from batchnorm.report.page.traces import (
-    PAPER,
     SHORT,
     differences,
     dots,
@@ -158,7 +157,7 @@ def cifar10_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         f" many steps; chance (dotted) where a run overflowed. {DOTS} Over the steps: medians over"
         " the seeds of the length of a layer's weights, and of the learning rate over its square"
         " (section 3.3), geometric means over all weight layers but the last; arm names end in the"
-        " initial scale. Fixed: deviation 0.01 in every layer."
+        " initial scale. Fixed, gaussian: deviation 0.01 in every layer."
     ]
     yield Frame(name_of(table), "initial weights, with and without BN", caption, panels, points)
 
@@ -196,7 +195,8 @@ def published(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     rows = studies_inception.published(table)
     labels = pd.Series(studies_inception.names(rows))
     with_bn = rows["network"].str.startswith("with BN")
-    traces = [line("published", PAPER, rows["published_test"], labels, Ink("#000000", "D"),
+    theirs = rows["published_test"]
+    traces = [line("published", "Zhang et al. (2017)", theirs, labels, Ink("#000000", "D"),
                    hollow=True, marks="markers", size=9)]  # fmt: skip
     for (_, of, words), chosen in zip(OF_NORM, (with_bn, ~with_bn), strict=True):
         ours = rows[chosen]
