@@ -333,7 +333,7 @@ def test_evaluation_sees_every_image_once_and_normalised(pictures):
 @pytest.mark.parametrize("loader", ["memory", "stream"])
 def test_any_box_can_be_cut_out_of_what_is_evaluated(loader, pictures):
     batches = made(pictures, loader)
-    centre = lambda sizes: crops.centre_boxes(sizes, batches.share)  # noqa: E731
+    centre = lambda sizes: crops.centre_boxes(sizes, batches.centre)  # noqa: E731
     for (images, labels), (same, equal) in zip(batches.boxed(centre), batches.test(), strict=True):
         assert torch.equal(images, same)
         assert torch.equal(labels, equal)

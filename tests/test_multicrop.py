@@ -62,12 +62,13 @@ class Known:
     def image(self, boxes: Tensor) -> Tensor:
         return boxes[:, None, None, :].expand(-1, 3, 2, -1).contiguous()
 
-    def boxed(self, boxes):
+    def boxed(self, boxes, *, shared):
         yield self.image(boxes(self.sizes[:2])), self.labels[:2]
         yield self.image(boxes(self.sizes[2:])), self.labels[2:]
 
-    def test(self):
-        yield self.image(torch.full((3, 4), 0.5)), self.labels
+    def test(self, *, shared):
+        for labels in self.labels.split(2):
+            yield self.image(torch.full((len(labels), 4), 0.5)), labels
 
     def population(self, count):
         yield from ()

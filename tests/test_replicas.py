@@ -16,7 +16,8 @@ from torch import multiprocessing
 from batchnorm import record, replicas
 from batchnorm import train as training
 from batchnorm.config import ConfigError
-from batchnorm.data import DataSet, batches
+from batchnorm.data import DataSet, batches, tree
+from batchnorm.evaluate import score
 from batchnorm.experiment import plan
 from conftest import image_folder, small_run
 
@@ -47,6 +48,11 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
             found[f"{kind} loss"] = training.train_step(
                 state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
             )
+        found["in turn"] = replicas.in_turn([f"{rank}{i}" for i in range(2 - rank)])
+        model = training.start(bn_run(False), data, CPU).model.eval()
+        shared = batches(data, bn_run(False).data, 0, rank, 2).test(16, shared=True)
+        with torch.no_grad():
+            found["score"] = score(model, shared)
     torch.save(found, folder / f"{rank}.pt")
 
 
@@ -83,6 +89,17 @@ def test_the_gradients_of_two_processes_are_those_of_one_with_both_batches(
                 found[kind][name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name
             )
         torch.testing.assert_close(found[f"{kind} loss"], loss.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_evaluated_is_shared_out_and_put_together(of_two, small_data):
+    """Three batches of 40 images: two of them the first process's."""
+    run = bn_run(False)
+    model = training.start(run, small_data, CPU).model.eval()
+    with torch.no_grad():
+        alone = score(model, batches(small_data, run.data, 0).test(16))
+    for found in of_two:
+        assert found["in turn"] == ["00", "10", "01"]
+        assert found["score"] == pytest.approx(alone, rel=1e-6)
 
 
 def test_both_kinds_of_statistics_are_not_the_same(of_two):
@@ -227,6 +244,7 @@ def test_an_ensembles_member_streamed_by_workers_under_torchrun(tmp_path):
     assert found["environment"]["statistics_batch"] == 4
     (arrays,) = tmp_path.glob("outputs/**/member_5-0.npz")
     left = record.load_arrays(arrays.with_suffix(".json"))
+    assert left["labels"].tolist() == tree.scan(tmp_path / "pictures").val.labels.tolist()
     assert left["crops"].shape == left["single"].shape == (12, 3)
 
 

@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from batchnorm import replicas
 from batchnorm.data import Batches
 from batchnorm.layers import BATCH_NORMS, folded, gather_population_statistics
 
@@ -25,7 +26,9 @@ def evaluate(model: nn.Module, batches: Batches, precision: str, population_batc
     Changes nothing of the model, its running statistics included.
     """
     with autocast(model, precision):
-        return score(folded(by_population(model, batches, population_batches)), batches.test())
+        return score(
+            folded(by_population(model, batches, population_batches)), batches.test(shared=True)
+        )
 
 
 @torch.no_grad()
@@ -34,7 +37,7 @@ def training_set(model: nn.Module, batches: Batches, precision: str) -> Row:
     images as the evaluation split has, not augmented."""
     with autocast(model, precision):
         network = folded(by_population(model, batches, FINAL_POPULATION_BATCHES))
-        found = score(network, batches.training_set())
+        found = score(network, batches.training_set(shared=True))
     return {f"training_set/{quantity}": value for quantity, value in found.items()}
 
 
@@ -49,10 +52,10 @@ def inference(model: nn.Module, batches: Batches, precision: str) -> Row:
         population = by_population(model, batches, FINAL_POPULATION_BATCHES)
         undo_correction(population, next(batches.population(1)))
         size = min(batches.batch_size, len(batches.data.test))
-        whole = (one for one in batches.test(size) if len(one[1]) == size)
+        whole = (one for one in batches.test(size, shared=True) if len(one[1]) == size)
         scores = {
-            "biased": score(folded(population), batches.test()),
-            "moving_average": score(folded(model), batches.test()),
+            "biased": score(folded(population), batches.test(shared=True)),
+            "moving_average": score(folded(model), batches.test(shared=True)),
             "batch": score(by_batch(model), whole),
         }
     return {f"inference/{name}": found["accuracy"] for name, found in scores.items()}
@@ -65,14 +68,17 @@ def autocast(model: nn.Module, precision: str) -> torch.autocast:
 
 
 def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Row:
-    """Accuracy (a fraction) and mean cross-entropy over batches of images and labels."""
+    """Accuracy (a fraction) and mean cross-entropy over batches of images and labels, and over
+    those of the other processes, which see other batches at the same time."""
     count, correct, loss = 0, 0, 0
     for images, labels in batches:
         logits = network(images).float()
         count += len(labels)
         correct += (logits.argmax(1) == labels).sum()
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-    return {"accuracy": float(correct) / count, "loss": float(loss) / count}
+    sums = torch.tensor([count, float(correct), float(loss)], dtype=torch.float64)
+    count, correct, loss = replicas.total(sums).tolist()
+    return {"accuracy": correct / count, "loss": loss / count}
 
 
 def by_population(model: nn.Module, batches: Batches, count: int) -> nn.Module:

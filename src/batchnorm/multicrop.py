@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from batchnorm import replicas
 from batchnorm.evaluate import FINAL_POPULATION_BATCHES, autocast, by_population
 from batchnorm.layers import folded
 
@@ -22,12 +23,13 @@ Boxer = Callable[[Tensor], Tensor]  # widths and heights (m, 2) -> boxes (m, 4),
 class Boxed(Protocol):
     """Batches of images of any size, which more than the centre can be cut out of."""
 
-    def boxed(self, boxes: Boxer) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole evaluation split, in order: of each image the box that is given for its width
-        and height, resampled to the crop and normalised, (m, C, S, S); and labels (m,)."""
+    def boxed(self, boxes: Boxer, *, shared: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """The evaluation split, or this process's share of it, in order: of each image the box that
+        is given for its width and height, resampled to the crop and normalised, (m, C, S, S); and
+        labels (m,)."""
 
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The single centre crop of each, in the same order."""
+    def test(self, *, shared: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """The single centre crop of each, in the same batches."""
 
 
 def boxes(sizes: Tensor) -> Tensor:
@@ -64,23 +66,30 @@ def probabilities(model: nn.Module, batches: Boxed, precision: str) -> dict[str,
     `probabilities/`, float16 and int32, on the CPU: files beside the record, see record.write."""
     with autocast(model, precision):
         network = folded(by_population(model, batches, FINAL_POPULATION_BATCHES))
-        single, labels = softmax(network, batches.test())
-        total = torch.zeros_like(single)
+        alone = list(softmax(network, batches.test(shared=True)))
+        totals = [torch.zeros_like(single) for single, _ in alone]
         for index in range(BOXES):
-            total += softmax(network, batches.boxed(partial(box, index)), mirrored=True)[0]
-    found = {"single": single.half(), "crops": (total / BOXES).half(), "labels": labels.int()}
-    return {f"probabilities/{name}": tensor.cpu() for name, tensor in found.items()}
+            views = softmax(network, batches.boxed(partial(box, index), shared=True), mirrored=True)
+            for total, (view, _) in zip(totals, views, strict=True):
+                total += view
+    mine = [
+        {
+            "single": single.half().cpu(),
+            "crops": (total / BOXES).half().cpu(),
+            "labels": known.int().cpu(),
+        }
+        for (single, known), total in zip(alone, totals, strict=True)
+    ]
+    every = replicas.in_turn(mine)
+    return {f"probabilities/{name}": torch.cat([one[name] for one in every]) for name in every[0]}
 
 
 def softmax(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mirrored: bool = False
-) -> tuple[Tensor, Tensor]:
-    """The class probabilities of all images, float32 (n, classes), and their labels (n,);
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each batch the class probabilities, float32 (m, classes), and the labels (m,);
     `mirrored`: the means over an image and its mirror image."""
-    found, known = [], []
     for images, labels in batches:
         views = (images, images.flip(3)) if mirrored else (images,)
         each = [network(view).float().softmax(1) for view in views]
-        found.append(torch.stack(each).mean(0))
-        known.append(labels)
-    return torch.cat(found), torch.cat(known)
+        yield torch.stack(each).mean(0), labels

@@ -1,7 +1,7 @@
 """One run in several processes, as torchrun starts them: each trains on its part of every batch.
 
-Parameters are the same in all of them, and so is every decision. Each evaluates, since the others
-would have to wait; the first one alone writes.
+Parameters are the same in all of them, and so is every decision. Each evaluates a share of the
+images, by population statistics that each gathers; the first one alone writes.
 """
 
 import os
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import zip_longest
 from typing import TypeVar
 
 import torch
@@ -64,6 +65,16 @@ def of_first(make: Callable[[], T]) -> T:
     found = [make() if first() else None]
     distributed.broadcast_object_list(found, device=torch.device("cpu"))
     return found[0]
+
+
+def in_turn(mine: list[T]) -> list[T]:
+    """The lists of all processes as one, an item of each in turn: what was shared out so."""
+    if count() == 1:
+        return mine
+    lists: list[list[T]] = [[] for _ in range(count())]
+    distributed.all_gather_object(lists, mine)
+    rounds = zip_longest(*lists, fillvalue=None)
+    return [one for each in rounds for one in each if one is not None]
 
 
 def total(value: Tensor) -> Tensor:

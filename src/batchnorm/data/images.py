@@ -13,7 +13,7 @@ from batchnorm.data.decode import Decoded
 from batchnorm.data.memory import keep_what_is_freed
 from batchnorm.data.order import Order
 from batchnorm.data.photometric import colour_maps, draw, principal_components
-from batchnorm.data.sets import part_of
+from batchnorm.data.sets import part_of, share_of
 from batchnorm.data.tree import Files
 from batchnorm.seeds import stream
 
@@ -102,8 +102,9 @@ class ImageBatches:
     ) -> None:
         self.data, self.seed, self.batch_size = data, seed, config.batch_size
         self.augment, self.distortion = config.augment, config.distortion
-        self.crop, self.share = data.crop_size, data.crop_size / data.image_size
+        self.crop, self.centre = data.crop_size, data.crop_size / data.image_size
         self.part = part_of(self.batch_size, rank, replicas)
+        self.share = share_of(rank, replicas)  # of what is evaluated
         self.device = data.train.labels.device
         if self.device.type == "cpu":
             keep_what_is_freed()
@@ -137,25 +138,32 @@ class ImageBatches:
         ]
         return (images for images, _ in self._made(plans))
 
-    def test(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
-        """The centre crops of the whole evaluation split, in order."""
-        return self._in_order(self.data.test, size)
+    def test(self, size: int = 125, shared: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """The centre crops of the whole evaluation split, in order; `shared` as in Batches."""
+        return self._in_order(self.data.test, size, shared)
 
-    def training_set(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
+    def training_set(
+        self, size: int = 125, shared: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Centre crops of as many training images as the evaluation split has, the first ones."""
-        return self._in_order(self.data.train[: len(self.data.test)], size)
+        return self._in_order(self.data.train[: len(self.data.test)], size, shared)
 
     def boxed(
-        self, boxes: Callable[[Tensor], Tensor], size: int = 125
+        self, boxes: Callable[[Tensor], Tensor], size: int = 125, shared: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole evaluation split, in order: of each image the box (see crops) that is given
-        for its width and height, a function from (m, 2) to (m, 4); and labels."""
+        """As `test`, but of each image the box (see crops) that is given for its width and height,
+        a function from (m, 2) to (m, 4)."""
         split = self.data.test
-        parts = torch.arange(len(split)).split(size)
+        parts = self._parts(split, size, shared)
         return self._made(Plan(split, part, boxes(split.sizes[part])) for part in parts)
 
-    def _in_order(self, split: ImageSplit, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        parts = torch.arange(len(split)).split(size)
+    def _parts(self, split: ImageSplit, size: int, shared: bool) -> tuple[Tensor, ...]:
+        return torch.arange(len(split)).split(size)[self.share if shared else slice(None)]
+
+    def _in_order(
+        self, split: ImageSplit, size: int, shared: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        parts = self._parts(split, size, shared)
         return self._made(self._centred(split, part) for part in parts)
 
     def _planned_step(self, step: int) -> Plan:
@@ -173,7 +181,7 @@ class ImageBatches:
         return Plan(split, chosen[part], boxes[part], colours[part])
 
     def _centred(self, split: ImageSplit, chosen: Tensor) -> Plan:
-        return Plan(split, chosen, centre_boxes(split.sizes[chosen], self.share))
+        return Plan(split, chosen, centre_boxes(split.sizes[chosen], self.centre))
 
     def _made(self, plans: Iterable[Plan]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches as planned, one after the other: images and labels."""

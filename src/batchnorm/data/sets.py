@@ -71,6 +71,7 @@ class Batches:
         self.data, self.seed, self.batch_size = data, seed, config.batch_size
         self.augment, self.binary = config.augment, config.binary
         self.part = part_of(self.batch_size, rank, replicas)
+        self.share = share_of(rank, replicas)  # of what is evaluated
         images = data.train.images
         self.device = images.device
         self.order = Order(len(data.train), config, seed, self.device)
@@ -95,16 +96,19 @@ class Batches:
         for i, chosen in enumerate(self.order.population(count)):
             yield self._batch(chosen, stream(self.seed, "population", 1 + i))[0]
 
-    def test(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole evaluation split, in order, not augmented."""
-        return self._in_order(self.data.test, size)
+    def test(self, size: int = 125, shared: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole evaluation split, in order, not augmented; `shared`: of these batches every
+        so many-th, as there are replicas, from this one's rank on."""
+        return self._in_order(self.data.test, size, shared)
 
-    def training_set(self, size: int = 125) -> Iterator[tuple[Tensor, Tensor]]:
-        """As many training images as the evaluation split has, the first ones, not augmented."""
-        return self._in_order(self.data.train[: len(self.data.test)], size)
+    def training_set(
+        self, size: int = 125, shared: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many training images as the evaluation split has, the first ones, as in `test`."""
+        return self._in_order(self.data.train[: len(self.data.test)], size, shared)
 
-    def _in_order(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for i in range(0, len(split), size):
+    def _in_order(self, split: Split, size: int, shared: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        for i in range(0, len(split), size)[self.share if shared else slice(None)]:
             yield self._normalize(split.images[i : i + size]), split.labels[i : i + size]
 
     def _batch(self, chosen: Tensor, seed: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -148,6 +152,11 @@ def part_of(batch_size: int, rank: int, replicas: int) -> slice:
     """Where in a batch the equal part of one of several replicas is."""
     each = batch_size // replicas
     return slice(rank * each, (rank + 1) * each)
+
+
+def share_of(rank: int, replicas: int) -> slice:
+    """Which of many things are one replica's, where each takes one in turn."""
+    return slice(rank, None, replicas)
 
 
 def binary(split: Split) -> Split:
