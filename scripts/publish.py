@@ -16,7 +16,7 @@ from typing import Any
 
 from batchnorm.config import ConfigError, completed
 from batchnorm.data import DataError
-from batchnorm.experiment import plan
+from batchnorm.experiment import expanded, settle
 from batchnorm.record import (
     Record,
     RecordError,
@@ -33,11 +33,9 @@ Configs = dict[str, dict[str, Any]]
 Usual = dict[str, Any]
 
 
-def refusal(
-    record: Record, declared: Configs, known: dict[str | None, bool], usual: Usual
-) -> str | None:
-    """Why a record may not become part of the reference; None when it may. `known`: which commits
-    are in this history; `usual`: see usually."""
+def refusal(record: Record, declared: Configs, known: dict[str | None, bool]) -> str | None:
+    """Why a record may not become part of the reference; None when it may, if it was made as most
+    of its experiment (see odd). `known`: which commits are in this history."""
     config, made = record["config"], record["environment"]
     if config["data"]["stand_in"]:
         return "is of STAND-IN DATA"
@@ -51,8 +49,11 @@ def refusal(
     if name not in declared:
         return "is of a run that its experiment does not declare"
     changed = differences(completed(config), declared[name])
-    if changed:
-        return f"is stale: {'; '.join(changed)}"
+    return f"is stale: {'; '.join(changed)}" if changed else None
+
+
+def odd(record: Record, usual: Usual) -> str | None:
+    """In what a record was made otherwise than most of its experiment (`usual`: see usually)."""
     for what, value in left_open(record).items():
         if value != usual[what]:
             return f"was made with {what} {value}, but most of its experiment with {usual[what]}"
@@ -60,10 +61,13 @@ def refusal(
 
 
 def left_open(record: Record) -> Usual:
-    """What a config leaves to the machine, and what it came to: the data, `precision: auto`, and
-    with BN how many batch statistics there are for one batch (each process has a part of it)."""
+    """What a config leaves to the machine, and what it came to: the data, whether images came from
+    memory or streamed, `precision: auto`, and with BN how many batch statistics there are for one
+    batch (each process has a part of it)."""
     config, made = record["config"], as_made(record)
-    found: Usual = {"data of checksum": record["environment"]["data_checksum"]}
+    where = record["environment"]
+    found: Usual = {"data of checksum": where["data_checksum"]}
+    found["loader"] = where.get("loader", "memory")
     if config["precision"] == "auto":
         found["precision"] = made["precision"]
     if "statistics_batch" in made:
@@ -83,9 +87,8 @@ def usually(records: Iterable[Record]) -> Usual:
 
 def declared_runs(experiment: str, scale: str) -> Configs:
     """The configs that an experiment file declares at one scale, by run name."""
-    nowhere = "output=/nonexistent"  # so that the records are not compared twice
-    made = plan([f"experiment={experiment}", f"scale={scale}", "stand_in=never", nowhere])
-    return {run.name: run.config() for run in made.runs}
+    said = [f"experiment={experiment}", f"scale={scale}", "stand_in=never"]
+    return {run.name: run.config() for run in expanded(settle(said), said)}
 
 
 def whole(path: Path) -> Record:
@@ -95,8 +98,9 @@ def whole(path: Path) -> Record:
     return {**found, "arrays": load_arrays(path)} if left or beside(path).exists() else found
 
 
-def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
-    """The records of a root that may be published, by path under it, and a line for each other."""
+def sorted_out(root: Path, scale: str, target: Path) -> tuple[dict[Path, Record], list[str]]:
+    """The records of a root that may be published, by path under it, and a line for each other.
+    Most of an experiment: of what may be published here, and is in the target and stays there."""
     good: dict[Path, Record] = {}
     refused: list[str] = []
     for folder in sorted(root.glob(f"records/{scale}/*")):
@@ -113,11 +117,14 @@ def sorted_out(root: Path, scale: str) -> tuple[dict[Path, Record], list[str]]:
             except RecordError as error:
                 refused.append(str(error))
         known = in_history(record["environment"]["commit"] for record in records.values())
-        usual = usually(records.values())
+        why = {path: refusal(record, declared, known) for path, record in records.items()}
+        there = sorted((target / folder.relative_to(root)).glob("*.json"))
+        stay = [load(path) for path in there if path.name not in {one.name for one in paths}]
+        usual = usually([*(records[path] for path in records if not why[path]), *stay])
         for path, record in records.items():
-            why = refusal(record, declared, known, usual)
-            if why:
-                refused.append(f"{path} {why}")
+            reason = why[path] or odd(record, usual)
+            if reason:
+                refused.append(f"{path} {reason}")
             else:
                 good[path.relative_to(root)] = record
     return good, refused
@@ -130,10 +137,10 @@ def main() -> int:
     parser.add_argument("--target", type=Path, default=Path("results"))
     parser.add_argument("--scale", default="*", help="only this scale")
     options = parser.parse_args()
-    good, refused = sorted_out(options.source, options.scale)
+    good, refused = sorted_out(options.source, options.scale, options.target)
     for path, record in good.items():
         write(options.target / path, record)
-    _, stale = sorted_out(options.target, options.scale)
+    _, stale = sorted_out(options.target, options.scale, options.target)
     for line in refused:
         print(f"refused: {line}", file=sys.stderr)
     for line in stale:

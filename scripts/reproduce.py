@@ -39,7 +39,10 @@ def command(made: Plan, overrides: list[str]) -> list[str]:
 
 def minutes(made: Plan) -> float | None:
     """What a plan's missing runs took where the reference records in results/ were made, shared
-    between this machine's cores; None where there is no reference for one of them."""
+    between this machine's cores; None where there is no reference for one of them, and for runs of
+    one's own or on a GPU."""
+    if made.changed or resolve_device(made.cfg.device).type != "cpu":
+        return None
     seconds = 0.0
     for run in made.runs:
         if made.place(run).record.exists():

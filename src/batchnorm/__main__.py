@@ -13,7 +13,7 @@ from joblib import cpu_count
 from omegaconf import DictConfig
 
 from batchnorm import replicas
-from batchnorm.config import CONFIGS, ConfigError, options, parse
+from batchnorm.config import CONFIGS, ConfigError, compose_config, options, parse
 from batchnorm.data import DataError
 from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_missing
 from batchnorm.progress import Place, Watch
@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         job()  # Hydra's own flags, such as --cfg job
         return 0
     try:
+        if sweeping:  # Hydra's own, such as a launcher that is not installed
+            compose_config([one for one in overrides if one.startswith("hydra/")])
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
         beside = workers(overrides, plans[0].cfg.device) if sweeping else 1
         decided = agreed(plans, overrides)
@@ -135,7 +137,7 @@ def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
             return 130
         done = sum(place.record.exists() for place in places)
         print(
-            f"\nstopped: {done} of {len(places)} runs are done, and the others have checkpoints;"
+            f"\nstopped: {done} of {len(places)} runs are done, those begun have checkpoints;"
             " the same command goes on from here",
             file=sys.stderr,
         )

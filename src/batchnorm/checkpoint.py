@@ -30,19 +30,16 @@ class State:
     code: dict[str, Any] = field(default_factory=code_version)  # what has trained it
 
 
+KEPT = ("metrics", "loss", "correct", "seen", "step", "seconds", "code")  # of a state, as it is
+
+
 def save(path: Path, config: dict[str, Any], state: State) -> None:
     """Write the state of a run. A crash at any moment leaves this checkpoint or the one before."""
     content = {
         "config": {**config, "device": state.loss.device.type},
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
-        "metrics": state.metrics,
-        "loss": state.loss,
-        "correct": state.correct,
-        "seen": state.seen,
-        "step": state.step,
-        "seconds": state.seconds,
-        "code": state.code,
+        **{name: getattr(state, name) for name in KEPT},
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -65,8 +62,6 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
     try:
         content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         old, now = completed(content["config"]), {**config, "device": device.type}
-        if "data_checksum" not in old:  # of older code, which did not keep it
-            now.pop("data_checksum", None)
         changed = differences(old, now)
         if changed:
             raise RecordError(
@@ -75,7 +70,7 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
             )
         state.model.load_state_dict(content["model"])
         state.optimizer.load_state_dict(content["optimizer"])
-        for name in ("metrics", "loss", "correct", "seen", "step", "seconds", "code"):
+        for name in KEPT:
             setattr(state, name, content[name])
         state.loss, state.correct = state.loss.to(device), state.correct.to(device)
     except (torch.OutOfMemoryError, MemoryError, RecordError):

@@ -46,6 +46,11 @@ class Data:
     crop_size: int = 0  # pixels: the side of what the network sees
     distortion: float = 0.0  # of colours, 0 to 1 (Howard's strength); see data.photometric
 
+    @property
+    def split(self) -> str:
+        """What a run is evaluated on: the first part of its metrics' names."""
+        return "validation" if self.holdout else "test"
+
 
 @dataclass
 class Model:
@@ -156,11 +161,9 @@ class Run:
 ConfigStore.instance().store("schema", Config)
 
 WHAT = tuple(one.name for one in fields(What))
-WHERE = (
-    "device", "threads", "compile", "data_root", "cache", "loader", "workers", "stand_in",
-    "output", "wandb",
-)  # fmt: skip
-WHICH = ("experiment", "arm", "seed", "scale")
+DECLARED = (*WHAT, "name", "arms", "ladder", "scales")  # what an experiment's file says
+# Which part of it to run, where and how: no part of what a run is.
+NEUTRAL = {"experiment", *(one.name for one in fields(Config))} - {*DECLARED}
 
 
 def compose_config(overrides: list[str]) -> DictConfig:
@@ -275,8 +278,7 @@ def said(overrides: list[str]) -> dict[str, Any]:
 
 def departures(overrides: list[str]) -> list[str]:
     """The overrides that change what the runs are, and so make a run of the user's own."""
-    neutral = (*WHERE, *WHICH, "seeds")
-    kept = [o for o in parse(overrides) if o.key_or_group not in neutral]
+    kept = [o for o in parse(overrides) if o.key_or_group not in NEUTRAL]
     plain = [o for o in kept if not o.is_hydra_override()]
     return sorted(f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in plain)
 
@@ -428,6 +430,8 @@ def explain(error: Exception) -> str:
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__ or cause.__context__
     unknown = re.match(r"Could not override '([\w.]+)'", str(error))
+    if "@experiment." in str(error) or getattr(cause, "full_key", None) == "experiment":
+        return 'experiment: its file must begin with the line "# @package _global_"'
     if isinstance(cause, ConfigKeyError) or unknown:
         key = unknown[1] if unknown else cause.full_key
         if key in ("arms", "ladder", "scales"):
@@ -444,5 +448,7 @@ def explain(error: Exception) -> str:
     unknown = re.search(r"Could not find '(\w+)/(.*)'", str(error))
     if unknown:
         group, name = unknown.groups()
+        if "launcher" in name:
+            return f"{group}/{name}: is not installed; joblib is; on SLURM: results/imagenet.md"
         return f"{group}={name}: must be one of {', '.join(options(group))}"
     return lines[0]

@@ -37,7 +37,6 @@ CHOICES = {
     "model.init": INITS,
     "probes": PROBES,
 }
-ACCURACIES = ("test/accuracy", "validation/accuracy")
 MIRROR_SHARE = 0.02  # of a run's time: the longest wait for W&B; what is left goes on meanwhile
 SETTINGS = {
     "wandb": MODES,
@@ -97,8 +96,9 @@ def expanded(cfg: DictConfig, overrides: list[str]) -> list[Run]:
 def refuse_parts(run: Run) -> None:
     """Raises ConfigError where several processes cannot do what one does."""
     size, parts = run.data.batch_size, replicas.count()
-    if parts > 1 and "norms" in run.probes:
-        raise ConfigError("probes: must be without norms in several processes, each with its part")
+    for probe in ("norms", "inference"):
+        if parts > 1 and probe in run.probes:
+            raise ConfigError(f"probes: must be without {probe} in several processes")
     if size % parts:
         raise ConfigError(f"data.batch_size={size}: must be a multiple of the {parts} processes")
     if run.model.norm != "none" and not run.model.sync_statistics and size // parts < 2:
@@ -285,8 +285,8 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
 
 def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) -> None:
     """Train runs, several as one stack, and write the record of each as it ends."""
-    members = [member(made, run, mode) for run in runs]
     images = data.load(runs[0].data, where(made.cfg), device)
+    members = [member(made, run, mode) for run in runs]
     try:
         if len(members) > 1:
             train_together(members, images, device)
@@ -318,7 +318,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
 
     def on_progress(state: State, steps: int) -> None:
         metrics, _ = apart(state.metrics)
-        curve = next((v for k, v in metrics.items() if k in ACCURACIES), [None])
+        curve = metrics.get(f"{run.data.split}/accuracy", [None])
         images = state.step * run.data.batch_size
         report(
             place,

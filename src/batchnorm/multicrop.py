@@ -1,13 +1,12 @@
 """Many crops of an image (section 4.2.3), and the mean of the class probabilities over them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from batchnorm import replicas
+from batchnorm.data.images import ImageBatches
 from batchnorm.evaluate import FINAL_POPULATION_BATCHES, autocast, by_population
 from batchnorm.layers import folded
 
@@ -16,20 +15,6 @@ CROP = 224
 SQUARES = (0.0, 0.5, 1.0)  # left, centre and right of a wide image; top, centre, bottom of a tall
 BOXES = len(SHORTER_SIDES) * len(SQUARES) * 6
 CROPS = 2 * BOXES  # and their mirror images: 144
-
-Boxer = Callable[[Tensor], Tensor]  # widths and heights (m, 2) -> boxes (m, 4), see boxes
-
-
-class Boxed(Protocol):
-    """Batches of images of any size, which more than the centre can be cut out of."""
-
-    def boxed(self, boxes: Boxer, *, shared: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """The evaluation split, or this process's share of it, in order: of each image the box that
-        is given for its width and height, resampled to the crop and normalised, (m, C, S, S); and
-        labels (m,)."""
-
-    def test(self, *, shared: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """The single centre crop of each, in the same batches."""
 
 
 def boxes(sizes: Tensor) -> Tensor:
@@ -54,13 +39,8 @@ def boxes(sizes: Tensor) -> Tensor:
     return torch.stack(found, 1)
 
 
-def box(index: int, sizes: Tensor) -> Tensor:
-    """One of the 72 boxes of each image: (m, 4)."""
-    return boxes(sizes)[:, index]
-
-
 @torch.no_grad()
-def probabilities(model: nn.Module, batches: Boxed, precision: str) -> dict[str, Tensor]:
+def probabilities(model: nn.Module, batches: ImageBatches, precision: str) -> dict[str, Tensor]:
     """The class probabilities (n, classes) of the evaluation split, as Algorithm 2 infers: `single`
     by the centre crop, `crops` the arithmetic mean over the 144 crops; and its `labels` (n,). Under
     `probabilities/`, float16 and int32, on the CPU: files beside the record, see record.write."""
@@ -69,7 +49,8 @@ def probabilities(model: nn.Module, batches: Boxed, precision: str) -> dict[str,
         alone = list(softmax(network, batches.test(shared=True)))
         totals = [torch.zeros_like(single) for single, _ in alone]
         for index in range(BOXES):
-            views = softmax(network, batches.boxed(partial(box, index), shared=True), mirrored=True)
+            crops = batches.boxed(lambda sizes, i=index: boxes(sizes)[:, i], shared=True)
+            views = softmax(network, crops, mirrored=True)
             for total, (view, _) in zip(totals, views, strict=True):
                 total += view
     mine = [

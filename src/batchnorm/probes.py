@@ -1,8 +1,7 @@
 """What is watched while a run trains, at each of its evaluations. No probe changes the run."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -125,24 +124,14 @@ def _preactivations(network: nn.Module, batches: Batches) -> tuple[list[Tensor],
     """What enters each nonlinearity for the fixed images, (images, units, ...), and those."""
     seen: list[Tensor] = []
     activations = [m for m in network.modules() if isinstance(m, nn.ReLU | nn.Sigmoid)]
-    with _watching(activations, seen):
-        for images, _ in batches.test(IMAGES):
-            network(images)
-            break
-    return seen, activations
-
-
-@contextmanager
-def _watching(layers: list[nn.Module], seen: list[Tensor]) -> Iterator[None]:
     handles = [
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-        for layer in layers
+        for layer in activations
     ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    network(next(batches.test(IMAGES))[0])
+    for handle in handles:  # what is computed with the activations later is not an input
+        handle.remove()
+    return seen, activations
 
 
 def _slopes(activation: nn.Module, at: Tensor) -> Tensor:
@@ -153,11 +142,5 @@ def _slopes(activation: nn.Module, at: Tensor) -> Tensor:
 
 
 def _rounded(values: Tensor) -> list[Any]:
-    def short(value: Any) -> Any:
-        return [short(one) for one in value] if isinstance(value, list) else _significant(value)
-
-    return short(values.tolist())
-
-
-def _significant(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+    short = [float(f"{one:.{DIGITS}g}") for one in values.flatten().tolist()]
+    return torch.tensor(short, dtype=torch.float64).view(values.shape).tolist()

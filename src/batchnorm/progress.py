@@ -83,13 +83,17 @@ class Watch:
         self._status()
 
     def _status(self) -> None:
-        line = status_line(self._running(), len(self.finished), len(self.places), self.left())
-        if sys.stdout.isatty():
+        terminal = sys.stdout.isatty()
+        if not terminal and time.time() - self.printed_at <= PIPED:
+            return
+        running = self._running()
+        line = status_line(running, len(self.finished), len(self.places), self.left(running))
+        if terminal:
             line = line[: shutil.get_terminal_size().columns - 1]  # a wrapped line would stay
             self._clear()
             print(line, end="", flush=True)
             self.width = len(line)
-        elif time.time() - self.printed_at > PIPED:
+        else:
             self.printed_at = time.time()
             print(line, flush=True)
 
@@ -102,9 +106,8 @@ class Watch:
         found = [_read(place) for place in self.places if place not in self.finished]
         return [status for status in found if status and status["at"] > self.began - POLL]
 
-    def left(self) -> float | None:
+    def left(self, running: list[Status]) -> float | None:
         """Estimated seconds until the last run ends; None before anything is known."""
-        running = self._running()
         whole = [s["seconds"] * s["steps"] / s["step"] for s in running if s["step"]]
         whole += [s["seconds"] for s in self.finished.values() if not s["diverged"]]
         if not whole:

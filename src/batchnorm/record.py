@@ -73,8 +73,7 @@ def write(path: Path, record: Record) -> None:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **record["arrays"])
         write_atomically(beside(path), buffer.getvalue())
-    text = json.dumps(_finite(kept), indent=1, allow_nan=False)
-    write_atomically(path, _one_line_per_list(text).encode())
+    write_atomically(path, f"{_text(_finite(kept))}\n".encode())
 
 
 def load(path: Path) -> Record:
@@ -102,9 +101,9 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         raise RecordError(f"{beside(path)}: cannot be read ({error}); move {path} away") from error
 
 
-def load_all(root: Path, scale: str = "*", experiment: str = "*") -> list[Record]:
+def load_all(root: Path) -> list[Record]:
     """Every record under a results root, in order of path."""
-    return [load(path) for path in sorted(root.glob(f"records/{scale}/{experiment}/*.json"))]
+    return [load(path) for path in sorted(root.glob("records/*/*/*.json"))]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -176,16 +175,10 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _one_line_per_list(text: str) -> str:
-    """Close up the lists that json.dumps spreads over a line for each number."""
-    pieces: list[str] = []
-    depth = 0
-    for line in text.splitlines():
-        pieces += [line.strip(), " " if line.endswith(",") else ""] if depth else [line]
-        if line.endswith("["):
-            depth += 1
-        elif line.strip().rstrip(",") == "]":
-            depth -= 1
-        if not depth:
-            pieces.append("\n")
-    return "".join(pieces)
+def _text(value: Any, indent: str = "") -> str:
+    """As JSON with a line for each key; lists stay on one."""
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value, allow_nan=False)
+    inner = indent + " "
+    lines = [f"{inner}{json.dumps(key)}: {_text(one, inner)}" for key, one in value.items()]
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"

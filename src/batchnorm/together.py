@@ -11,7 +11,7 @@ import torch
 from batchnorm import checkpoint, optim, record, stack
 from batchnorm.checkpoint import State
 from batchnorm.config import Run
-from batchnorm.data import Batches, DataSet, ImageSet
+from batchnorm.data import Batches, DataSet
 from batchnorm.data import batches as batches_of
 from batchnorm.stack import Stack
 from batchnorm.train import (
@@ -64,7 +64,7 @@ def stacks(runs: list[Run], device: torch.device) -> list[list[Run]]:
     return groups
 
 
-def train_together(members: list[Member], data: DataSet | ImageSet, device: torch.device) -> None:
+def train_together(members: list[Member], data: DataSet, device: torch.device) -> None:
     """Train stackable runs of one shape, each to what it would come to alone (to the rounding of
     float32), and hand each record to its member as it ends.
 
@@ -87,7 +87,7 @@ def train_together(members: list[Member], data: DataSet | ImageSet, device: torc
         raise record.RecordError("; ".join(refused))
 
 
-def restored(member: Member, data: DataSet | ImageSet, device: torch.device) -> Training:
+def restored(member: Member, data: DataSet, device: torch.device) -> Training:
     run = member.run
     batches = batches_of(data, run.data, run.draws)
     what = identity(run, batches, run.precision)

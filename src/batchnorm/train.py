@@ -85,6 +85,8 @@ def identity(run: Run, batches: Batches, precision: str, compiled: bool = False)
         what["replicas"] = replicas.count()
     if compiled:
         what["compiled"] = True
+    if batches.loader != "memory":  # which resamples images otherwise
+        what["loader"] = batches.loader
     return what
 
 
@@ -147,13 +149,12 @@ def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precisi
     last = state.step == steps
     gathered = FINAL_POPULATION_BATCHES if last else POPULATION_BATCHES
     result = evaluate(state.model, batches, precision, gathered)
-    split = "validation" if run.data.holdout else "test"
     return {
         "step": state.step,
         "lr": optim.rate(run.optim, state.step, steps),
         "train/loss": float(state.loss) / state.seen,
         "train/accuracy": float(state.correct) / state.seen,
-        **{f"{split}/{quantity}": value for quantity, value in result.items()},
+        **{f"{run.data.split}/{quantity}": value for quantity, value in result.items()},
         **watch(run.probes, last, state.model, batches, precision),
     }
 
@@ -182,8 +183,7 @@ def finish(
     """The record of a run that has ended: final metrics, unless it diverged, and what it cost.
 
     stacked: with how many others, itself counted, it was trained as one computation."""
-    split = "validation" if run.data.holdout else "test"
-    ends = [f"{split}/accuracy", f"{split}/loss"]
+    ends = [f"{run.data.split}/{quantity}" for quantity in ("accuracy", "loss")]
     summary = {
         "steps": steps,
         "seconds": seconds,
@@ -251,7 +251,10 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda:") and replicas.count() > 1:
         raise ConfigError(f"device={name}: must be cuda, of which each process takes one")
     if name in ("auto", "cuda") and replicas.count() > 1 and torch.cuda.is_available():
-        name = f"cuda:{replicas.local_rank()}"
+        here, there = replicas.local_rank(), torch.cuda.device_count()
+        if here >= there:
+            raise ConfigError(f"--nproc-per-node: must be at most {there}, one to a GPU")
+        name = f"cuda:{here}"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

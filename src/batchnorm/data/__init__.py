@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from batchnorm.config import Data
-from batchnorm.data import cifar10, decode, imagenette, mnist, tree
+from batchnorm.data import cifar10, decode, imagenette, mnist, standin, tree
 from batchnorm.data.images import ImageBatches, ImageSet, split_of
 from batchnorm.data.sets import (
     Batches,
@@ -20,7 +20,6 @@ from batchnorm.data.sets import (
     binary,
     randomly_labelled,
 )
-from batchnorm.data.standin import stand_in, stand_in_images
 from batchnorm.data.stream import StreamedBatches
 
 __all__ = [
@@ -68,7 +67,7 @@ def available(name: str, root: Path, folder: str = "") -> bool:
 
 @lru_cache(maxsize=1)
 def _whole(name: str, generated: bool, root: Path) -> DataSet:
-    return stand_in(name) if generated else LOADERS[name](root)
+    return standin.stand_in(name) if generated else LOADERS[name](root)
 
 
 @lru_cache(maxsize=1)
@@ -86,11 +85,13 @@ def _tree(root: Path, folder: str) -> tree.Tree:
 
 def _counts(config: Data, root: Path) -> tuple[int, int]:
     """How many images there are to train and to evaluate on."""
-    if config.name != "image_folder":
-        whole = _whole(config.name, config.stand_in, root)
-        return len(whole.train), len(whole.test)
-    if config.stand_in:  # as many as are wanted
+    if config.stand_in and config.name == "image_folder":  # as many as are wanted
         return config.train_images + config.holdout, config.test_images
+    if config.stand_in:
+        return standin.SIZES[config.name][:2]
+    if config.name != "image_folder":
+        whole = _whole(config.name, False, root)
+        return len(whole.train), len(whole.test)
     found = _tree(root, config.folder)
     return len(found.train), len(found.val)
 
@@ -181,7 +182,7 @@ def load(config: Data, where: Where | Path, device: torch.device) -> DataSet | I
 def _images(config: Data, where: Where) -> ImageSet:
     sizes = (config.image_size, config.crop_size)
     if config.stand_in:
-        return stand_in_images(*_counts(config, where.root), *sizes)
+        return standin.stand_in_images(*_counts(config, where.root), *sizes)
     found = _tree(where.root, config.folder)
     kept = resolve_loader(where.loader, config, where.root) == "memory"
     known = decode.decoded(found, config.image_size, kept, where.cache)

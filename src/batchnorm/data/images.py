@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from batchnorm.seeds import stream
 class ImageSplit:
     """Images of any size with their labels (n,) int64: where they are, what is known of them."""
 
-    files: Files | None  # None: generated images
+    paths: np.ndarray | None  # (n,) bytes; None: generated images
     labels: Tensor
     sizes: Tensor  # (n, 2) float32: width and height
     means: Tensor  # (n, 3) and products (n, 3, 3): see Decoded
@@ -34,10 +35,9 @@ class ImageSplit:
         return len(self.labels)
 
     def __getitem__(self, part: slice) -> "ImageSplit":
-        kept = {"files": self.files[part] if self.files else None}
-        for name in ("labels", "sizes", "means", "products", "rows"):
-            kept[name] = getattr(self, name)[part]
-        return replace(self, **kept)
+        cut = ("paths", "labels", "sizes", "means", "products", "rows")
+        there = [name for name in cut if getattr(self, name) is not None]
+        return replace(self, **{name: getattr(self, name)[part] for name in there})
 
     def to(self, device: torch.device, beside: "ImageSplit | None" = None) -> "ImageSplit":
         """The labels, and the pixels where a GPU has room for them twice over: else batches of
@@ -71,7 +71,7 @@ class ImageSet:
 def split_of(files: Files, known: Decoded) -> ImageSplit:
     """The images of these files, after the decoding of the whole tree."""
     facts = (known.sizes[files.rows], known.means[files.rows], known.products[files.rows])
-    return ImageSplit(files, files.labels, *facts, known.pixels, files.rows)
+    return ImageSplit(files.paths, files.labels, *facts, known.pixels, files.rows)
 
 
 @dataclass
@@ -125,10 +125,6 @@ class ImageBatches:
     def chosen(self, step: int) -> Tensor:
         """Which training images are in the batch of one step, over all replicas."""
         return self.order.chosen(step)
-
-    def picked(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The centre crops of the chosen training images, and their labels."""
-        return next(self._made([self._centred(self.data.train, chosen.cpu())]))
 
     def population(self, count: int) -> Iterator[Tensor]:
         """Training batches for the population statistics (Algorithm 2): the same at every call."""

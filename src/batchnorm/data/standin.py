@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from batchnorm.data.images import ImageSet, ImageSplit
 from batchnorm.data.sets import DataSet, Split
 
+DISTINCT = 10_000  # images of a stand-in folder
 SIZES = {"cifar10": (50_000, 10_000, 32, 3), "mnist": (60_000, 10_000, 28, 1)}
 
 
@@ -26,16 +27,14 @@ def stand_in(name: str) -> DataSet:
 
 
 @lru_cache(maxsize=1)
-def stand_in_images(
-    trained: int, tested: int, image_size: int, crop_size: int, distinct: int = 10_000
-) -> ImageSet:
+def stand_in_images(trained: int, tested: int, image_size: int, crop_size: int) -> ImageSet:
     """A set in the shape of an image folder: 10 classes; images as stand_in's, 32 pixels wide
-    (crops are resampled all the same), at most `distinct` different ones in a split."""
+    (crops are resampled all the same), at most DISTINCT different ones in a split."""
     generator = torch.Generator().manual_seed(1502_03167)
     patterns = _smooth(30, 32, 3, 4, generator).view(10, 3, 32, 32, 3)
     splits = []
     for n in (trained, tested):
-        drawn = _draw(patterns, min(n, distinct), generator)
+        drawn = _draw(patterns, min(n, DISTINCT), generator)
         flat = drawn.images.flatten(1, 2).float()  # (k, pixels, 3)
         means, products = flat.mean(1), flat.transpose(1, 2) @ flat / flat.shape[1]
         again = torch.arange(n) % len(drawn)

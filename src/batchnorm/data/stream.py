@@ -54,7 +54,7 @@ class StreamedBatches(ImageBatches):
     def _crops(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
         """Of each plan, its boxes of its images: (m, 3, H, W) uint8."""
         keys = (
-            list(zip(plan.split.files.paths[plan.chosen.numpy()], plan.boxes.tolist(), strict=True))
+            list(zip(plan.split.paths[plan.chosen.numpy()], plan.boxes.tolist(), strict=True))
             for plan in plans
         )
         loader = DataLoader(

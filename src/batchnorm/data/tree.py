@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,6 @@ class Files:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def __getitem__(self, part: slice) -> "Files":
-        return replace(self, paths=self.paths[part], labels=self.labels[part], rows=self.rows[part])
 
 
 @dataclass(frozen=True)
