@@ -10,7 +10,7 @@ from torch import nn
 from batchnorm.config import Model
 from batchnorm.models.inception import Module, inception, modules
 from batchnorm.report import paper
-from batchnorm.report.tables import aligned
+from batchnorm.report.comparison import aligned
 
 SIZE, CLASSES = 224, 1000
 NAMES = ("type", "patch/stride", "output, printed", "ours", "depth", "1x1", "3x3 reduce", "3x3",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from batchnorm.record import RecordError, write_atomically
 from batchnorm.report.build import (
+    COMPARED,
     STAND_IN,
     STAND_IN_LINE,
     Files,
@@ -58,14 +59,18 @@ def with_records(root: Path) -> Path:
 
 
 def check(root: Path, readme: Path) -> int:
-    """Compare what is on disk with what the records give; a PNG only with its SVG's numbers, since
-    its bytes depend on the machine's image libraries."""
+    """Compare what is on disk with what the records give; of a PNG only that it is there, since its
+    bytes depend on the machine's image libraries."""
     files = render(root) | readme_file(readme)
-    old = stale({path: new for path, new in files.items() if path.suffix != ".png"})
-    if old:
-        more = f" and {len(old) - 1} more" if len(old) > 1 else ""
-        print(f"stale: {old[0]}{more}; run make figures", file=sys.stderr)
-    return 1 if old else 0
+    same = {path for path in files if path.suffix == ".png" and path.is_file()}
+    old = stale({path: new for path, new in files.items() if path not in same})
+    there = (path for part in ("figures", "tables") for path in root.glob(f"{part}/*/*"))
+    left = [path for path in there if path not in files and not path.name.endswith(COMPARED)]
+    for what, paths, then in (("stale", old, "run make figures"), ("of no record", left, "remove")):
+        if paths:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            print(f"{what}: {paths[0]}{more}; {then}", file=sys.stderr)
+    return 1 if old or left else 0
 
 
 def write(root: Path, readme: Path | None, compare: bool) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from batchnorm import record
 from batchnorm.report import (
     changes,
     claims,
+    comparison,
     ensemble,
     figures,
     look,
@@ -33,8 +35,8 @@ from batchnorm.report import (
 )
 
 STAND_IN = "STAND-IN-"  # begins the name of every file that is made from generated data
+COMPARED = "-compared.txt"  # ends the name of a comparison with another root
 STAND_IN_LINE = "STAND-IN DATA: generated images, not the real ones.\n"
-SCALES = ("full", "quick", "smoke")  # in order of preference
 
 Files = dict[Path, bytes]
 # (an experiment's rows, all rows of its scale) -> folder and end of each file's name, and content
@@ -52,12 +54,6 @@ def _learning_rate(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[s
     published = paper.curves()
     points = figures.learning_rate_points(table, published)
     yield from _drawn(figures.learning_rate(table, published), points)
-    numbers = tables.learning_rate(table)
-    yield from [("tables .csv", csv(numbers)), ("tables .md", learning_rate_text(table).encode())]
-
-
-def _tune(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    yield from _drawn(studies.learning_rate_ladder(table), studies.ladder_points(table))
 
 
 def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
@@ -72,8 +68,6 @@ def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, 
 def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     """What was watched is drawn only where it was."""
     yield from _drawn(mnist.accuracy(table), mnist.accuracy_points(table), "_1a")
-    numbers = mnist_table.numbers(table)
-    yield from [("tables .csv", csv(numbers)), ("tables .md", mnist_text(table).encode())]
     at_one_rate = table[table["arm"].isin(mnist.PAIRS[0])].dropna(axis="columns", how="all")
     if "typical/p50" in at_one_rate:
         points = mnist_percentiles.percentile_points(table)
@@ -94,22 +88,17 @@ def _figure(
     return make
 
 
-def _inception_published(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    text = _heading(table) + studies_inception.published_text(table)
-    numbers = studies_inception.published(table)
-    yield from _drawn(studies_inception.draw(table), numbers)
-    yield "tables .csv", csv(numbers)
-    yield "tables .md", text.encode()
-
-
 def _ensemble(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     """Only where the runs left their probabilities."""
-    if ensemble.read(table):
-        yield from _drawn(ensemble.draw(table), ensemble.points(table))
-        yield "tables .csv", csv(ensemble.numbers(table))
-        yield "tables .md", (_heading(table) + ensemble.markdown(table)).encode()
+    points = ensemble.points(table)
+    if ensemble.there(points):
+        yield from _drawn(ensemble.draw(table, points), points)
 
 
+_tune = _figure(studies.learning_rate_ladder, studies.ladder_points)
+_rates = _figure(studies_rates.draw, studies_rates.points)
+# One of your own: _learning_rate draws any arms (speed-ups need one that is called baseline); the
+# page wants an entry in page.FRAMES too, curves.learning_rate.
 EXPERIMENTS: dict[str, Maker] = {
     "mnist": _mnist,
     "mnist_tune": _figure(mnist_tune.tune, mnist_tune.tune_points),
@@ -120,9 +109,9 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_precision": _precision,
     "cifar10_tune": _tune,
     "cifar10_tune_bn": _tune,
-    "cifar10_tune_dropout": _figure(studies_rates.draw, studies_rates.points),
-    "cifar10_tune_depth": _figure(studies_rates.draw, studies_rates.points),
-    "cifar10_tune_ablations": _figure(studies_rates.draw, studies_rates.points),
+    "cifar10_tune_dropout": _rates,
+    "cifar10_tune_depth": _rates,
+    "cifar10_tune_ablations": _rates,
     "cifar10_tune_inception": _tune,
     "cifar10_schedule": _figure(studies_cifar10.schedule, studies_cifar10.schedule_points),
     "cifar10_dropout": _figure(studies_cifar10.dropout, studies_cifar10.dropout_points),
@@ -130,7 +119,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_initialization": _figure(studies_initialization.draw, studies_initialization.points),
     "cifar10_ablations": _figure(studies_ablations.draw, studies_ablations.points),
     "cifar10_inception": _learning_rate,
-    "cifar10_inception_published": _inception_published,
+    "cifar10_inception_published": _figure(studies_inception.draw, studies_inception.published),
     "imagenette": _learning_rate,
     "imagenette_tune": _tune,
     "imagenette_changes": _figure(changes.draw, changes.points),
@@ -138,6 +127,38 @@ EXPERIMENTS: dict[str, Maker] = {
     "imagenet": _learning_rate,
     "imagenet_ensemble": _ensemble,
 }
+
+
+# The experiments that have a printed table: that of Figure 3, of Figure 1(a), of Figure 4, ...
+TABLES: dict[str, Callable[[pd.DataFrame], tables.Printed | None]] = {
+    **{name: tables.printed for name, make in EXPERIMENTS.items() if make is _learning_rate},
+    **{name: ensemble.printed for name, make in EXPERIMENTS.items() if make is _ensemble},
+    "mnist": mnist_table.printed,
+    "cifar10_inception_published": studies_inception.printed,
+}
+
+
+def printed(table: pd.DataFrame) -> tables.Printed | None:
+    """The printed table of one experiment at one scale, if it has one."""
+    make = TABLES.get(table["experiment"].iloc[0])
+    return make(table) if make else None
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """The same as Markdown, with what stands under it; "" without one."""
+    made = printed(table)
+    return _heading(table) + made.markdown() if made else ""
+
+
+def _heading(table: pd.DataFrame) -> str:
+    return STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
+
+
+def _tables(table: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    made = printed(table)
+    if made:
+        yield "tables .csv", csv(made.numbers)
+        yield "tables .md", (_heading(table) + made.markdown()).encode()
 
 
 def _drawn(figure: Figure, points: pd.DataFrame, part: str = "") -> Iterator[tuple[str, bytes]]:
@@ -150,22 +171,6 @@ def _drawn(figure: Figure, points: pd.DataFrame, part: str = "") -> Iterator[tup
 def csv(numbers: pd.DataFrame) -> bytes:
     """Numbers as the bytes of a CSV file, to six digits."""
     return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-
-
-def _heading(table: pd.DataFrame) -> str:
-    return STAND_IN_LINE + "\n" if statistics.is_stand_in(table) else ""
-
-
-def learning_rate_text(table: pd.DataFrame) -> str:
-    """The table after Figure 3 as Markdown, ours left, the paper's right, with what it is of."""
-    numbers = tables.markdown(tables.learning_rate(table))
-    return f"{_heading(table)}{numbers}\n{tables.words(table)}\n"
-
-
-def mnist_text(table: pd.DataFrame) -> str:
-    """The table after Figure 1(a) as Markdown, ours left, the paper's right, with what it is of."""
-    numbers = mnist_table.markdown(mnist_table.numbers(table))
-    return f"{_heading(table)}{numbers}\n{mnist_table.words(table)}\n"
 
 
 # --- a root ---------------------------------------------------------------------------------------
@@ -183,7 +188,8 @@ def render(root: Path, reference: Path | None = None) -> Files:
     for (scale, experiment), rows in table.groupby(["scale", "experiment"]):
         mark = STAND_IN if statistics.is_stand_in(rows) else ""
         make = EXPERIMENTS.get(experiment, lambda rows, every: iter(()))
-        for kind, content in make(rows, table[table["scale"] == scale]):
+        every = table[table["scale"] == scale]
+        for kind, content in chain(make(rows, every), _tables(rows)):
             folder, suffix = kind.split()
             files[root / folder / scale / f"{mark}{experiment}{suffix}"] = content
     files |= _ledger(root, table)
@@ -207,11 +213,11 @@ def _comparisons(root: Path, reference: Path, table: pd.DataFrame) -> Files:
     for (experiment, scale), rows in drawn.groupby(["experiment", "scale"], sort=False):
         stand_in = statistics.is_stand_in(rows)
         theirs = statistics.load(reference, scale, experiment)
-        published = EXPERIMENTS[experiment] is _learning_rate
-        text = tables.comparison(rows, theirs[:0] if stand_in else theirs, published)
+        published = TABLES.get(experiment) is tables.printed
+        text = comparison.comparison(rows, theirs[:0] if stand_in else theirs, published)
         heading = f"{experiment}: {look.data_name(rows)}, {scale} scale, means over seeds; the"
         heading += " reference's with the interval of a repeat\n\n"
-        name = f"{STAND_IN if stand_in else ''}{experiment}-compared.txt"
+        name = f"{STAND_IN if stand_in else ''}{experiment}{COMPARED}"
         files[root / "tables" / scale / name] = (heading + text).encode()
     return files
 
@@ -245,11 +251,9 @@ def readme_section(root: Path) -> str:
     if not len(table):
         raise ReportError(f"no records under {root}/records to fill its results section from")
     parts = []
-    runs = table[table["experiment"] == claims.EXPERIMENT]
-    if len(runs):
-        counts = statistics.runs(runs)["scale"].value_counts()
-        scale = max(SCALES, key=lambda one: counts.get(one, 0))  # of equals the first
-        parts.append(learning_rate_text(runs[runs["scale"] == scale]))
+    rows = table[table["experiment"] == claims.EXPERIMENT]
+    if len(rows):
+        parts.append(table_text(rows[rows["scale"] == statistics.usual_scale(rows)]))
     rows = [verdicts.judge(claim, table) for claim in verdicts.ledger()]
     return "\n".join([*parts, verdicts.markdown_overview(rows)])
 

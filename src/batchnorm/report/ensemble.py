@@ -74,10 +74,14 @@ def error(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float(((probabilities >= own).sum(1) > k).mean())
 
 
+def mean(networks: list[Votes], by: str) -> np.ndarray:
+    """An ensemble's class probabilities (n, classes): the arithmetic mean of its networks'."""
+    return np.mean([getattr(one, by).astype(np.float64) for one in networks], axis=0)
+
+
 def mean_error(networks: list[Votes], by: str, k: int) -> float:
-    """The top-k error of an ensemble: the arithmetic mean of its networks' probabilities."""
-    mean = np.mean([getattr(one, by).astype(np.float64) for one in networks], axis=0)
-    return error(mean, networks[0].labels, k)
+    """The top-k error of an ensemble."""
+    return error(mean(networks, by), networks[0].labels, k)
 
 
 def second(found: Members) -> int:
@@ -95,13 +99,15 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     for seed in seeds:
         networks = [runs[seed] for runs in found.values()]
         for by, count in CROPS.items():
-            for k in (1, second(found)):
-                for size in range(1, len(networks) + 1):
-                    errors = [100 * mean_error(list(some), by, k)
-                              for some in combinations(networks, size)]  # fmt: skip
-                    rows.append({"series": "ours", "seed": seed, "crops": count, "networks": size,
-                                 "k": k, "error": np.mean(errors), "low": min(errors),
-                                 "high": max(errors)})  # fmt: skip
+            for size in range(1, len(networks) + 1):
+                means = (mean(list(some), by) for some in combinations(networks, size))
+                ks, labels = (1, second(found)), networks[0].labels
+                errors = 100 * np.array([[error(one, labels, k) for k in ks] for one in means])
+                rows += [
+                    {"series": "ours", "seed": seed, "crops": count, "networks": size, "k": k,
+                     "error": of_k.mean(), "low": of_k.min(), "high": of_k.max()}
+                    for k, of_k in zip(ks, errors.T, strict=True)
+                ]  # fmt: skip
     rows += [
         {"series": "paper", "crops": row["crops"], "networks": row["models"], "k": k,
          "error": row[f"top_{k}"]}
@@ -112,10 +118,15 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
 
 
+def there(rows: pd.DataFrame) -> bool:
+    """Whether points hold more than the paper's: whether runs left their probabilities."""
+    return bool((rows["series"] == "ours").any())
+
+
 @look
-def draw(table: pd.DataFrame) -> Figure:
-    """The error against the number of networks, by one crop and by 144: top-1, and top-5 or -2."""
-    rows = points(table)
+def draw(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """The error against the number of networks, by one crop and by 144: top-1, and top-5 or -2;
+    `rows` are points(table)."""
     ours, published = (rows[rows["series"] == name] for name in ("ours", "paper"))
     figure = Figure((WIDTH, 3.6))
     for left, (ours_k, paper_k) in zip((0.075, 0.57), kinds(rows), strict=True):
@@ -172,11 +183,10 @@ def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Figure 4's rows, the paper's and then ours: model, resolution, crops, models, top_1, top_5,
-    top_2 (errors, %), n (seeds). Ours are means over seeds; those of one network over all networks
-    too. NaN: not printed, or not measured."""
-    rows = points(table)
+def numbers(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Figure 4's rows, the paper's and then, from points(table), ours: model, resolution, crops,
+    models, top_1, top_5, top_2 (errors, %), n (seeds). Ours are means over seeds; those of one
+    network over all networks too. NaN: not printed, or not measured."""
     ours = rows[rows["series"] == "ours"]
     made = []
     for (crops, size), part in ours.groupby(["crops", "networks"]):
@@ -198,9 +208,12 @@ def _resolution(table: pd.DataFrame) -> int:
     return int(table["data.crop_size"].iloc[0])
 
 
-def lines(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """The numbers as names and lines of cells."""
-    found = numbers(table)
+def printed(table: pd.DataFrame) -> tables.Printed | None:
+    """The table of Figure 4, if the runs left their probabilities: the paper's rows, then ours."""
+    rows = points(table)
+    if not there(rows):
+        return None
+    found = numbers(table, rows)
     shown = [k for k in (1, 5, 2) if found[f"top_{k}"].notna().any()]
     names = ["model", "resolution", "crops", "networks", *(f"top-{k} error, %" for k in shown)]
     cells = [
@@ -208,7 +221,7 @@ def lines(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
          *("–" if pd.isna(row[f"top_{k}"]) else f"{row[f'top_{k}']:.2f}" for k in shown)]
         for _, row in found.iterrows()
     ]  # fmt: skip
-    return names, cells
+    return tables.Printed(found, names, cells, table_words(table))
 
 
 def table_words(table: pd.DataFrame) -> str:
@@ -219,11 +232,6 @@ def table_words(table: pd.DataFrame) -> str:
         " ImageNet's 1,000 classes. Where there are ten classes, top-2 stands in the place of"
         " top-5."
     )
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The numbers as a Markdown table, with what sets ours apart."""
-    return f"{tables.markdown_table(*lines(table))}\n{table_words(table)}\n"
 
 
 def _whole(value: float) -> str:

@@ -20,6 +20,7 @@ from batchnorm.report.look import (
     seeds_of,
     spread,
     title,
+    with_bn,
 )
 
 
@@ -102,7 +103,7 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
         bare(axes, "top")
     _key(figure, series)
     what = ", ".join(filter(None, [network_name(table), "accuracy against steps"]))
-    title(figure, f"{data_name(table)}: {what}, with and without BN")
+    title(figure, f"{data_name(table)}: {what}, {with_bn(table)}")
     footer(figure, *_learning_rate_words(table, series))
     return figure
 

@@ -64,6 +64,14 @@ def network_name(table: pd.DataFrame) -> str | None:
     return NETWORKS.get(table["model.name"].iloc[0])
 
 
+def with_bn(table: pd.DataFrame) -> str:
+    """Which networks a table's runs are of: with BN, without, or both."""
+    plain = table["model.norm"] == "none"
+    if plain.any() and not plain.all():
+        return "with and without BN"
+    return "without BN" if plain.any() else "with BN"
+
+
 def title(figure: Figure, text: str) -> None:
     """The figure's title."""
     figure.suptitle(text, x=0.01, y=0.985, ha="left", va="top", fontsize=9, weight="bold")

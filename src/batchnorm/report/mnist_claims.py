@@ -1,20 +1,19 @@
-"""The rules for the claims that are put to the test on MNIST, fixed before the runs."""
+"""The rules for the claims that are put to the test on MNIST; see claims.CHANGED."""
 
 from collections.abc import Callable, Iterable, Iterator
-from math import inf, nan
+from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pandas as pd
 
-from batchnorm.report import paper, statistics
-from batchnorm.report.claims import Claim, Judge, Part, reached, within
-from batchnorm.report.statistics import Curves, Estimate, estimate
+from batchnorm.report import statistics
+from batchnorm.report.claims import Judge, Part, reached, within
+from batchnorm.report.mnist import PAIRS
+from batchnorm.report.quantities import NOT_MEASURED, measured, of_runs
+from batchnorm.report.statistics import Curve, Curves, Estimate, estimate
 
-Evaluations = dict[str, dict[int, pd.DataFrame]]  # arm -> seed -> the rows of one run
-
-EXPERIMENT, INITIALIZATION = "mnist", "mnist_initialization"
 HIDDEN = (1, 2, 3)  # layers whose weights BN makes scale-free
-PAIRS = (("baseline", "bn"), ("baseline_best", "bn_best"))  # at one rate; each at its own best
 TARGETS = (0.95, 0.97)  # test accuracy
 SCALES = ("0.1", "1", "10")  # times a deviation of 0.1: over these BN is to make no difference
 ALL_SCALES = ("0.01", *SCALES, "100")
@@ -35,31 +34,23 @@ RULE = (
 )
 
 
-def by_run(rows: pd.DataFrame) -> Evaluations:
-    """One experiment's rows by arm and seed, in order of step."""
-    found: Evaluations = {}
-    for (arm, seed), run in rows.sort_values("step").groupby(["arm", "seed"], sort=False):
-        found.setdefault(arm, {})[int(seed)] = run
-    return found
-
-
 # --- C5, C14: from accuracies ---------------------------------------------------------------------
 
 
 def faster(fast: str, slow: str, target: float) -> Part:
-    """Claimed: `slow` takes more steps to the target than `fast`."""
-
-    def ratio(one: statistics.Curve, other: statistics.Curve) -> float:
-        steps, other_steps = one.steps_to(target), other.steps_to(target)
-        if np.isnan(steps) and np.isnan(other_steps):
-            return nan
-        return float(np.nan_to_num(steps, nan=one.planned)) / float(
-            np.nan_to_num(other_steps, nan=other.planned)
-        )
+    """Claimed: `slow` takes more steps to the target than `fast`. Of the two, one that never gets
+    there counts with its whole run; if neither does, there is no ratio."""
 
     def of(found: Curves) -> Estimate:
-        seeds = statistics.common_seeds(found, (slow, fast))
-        return estimate((ratio(found[slow][s], found[fast][s]) for s in seeds), ratio=True)
+        seeds, arms = statistics.common_seeds(found, (slow, fast)), (slow, fast)
+        steps, whole = (
+            pd.DataFrame({arm: of_runs(of_run, found, arm) for arm in arms}).loc[seeds]
+            for of_run in (lambda run: run.steps_to(target), lambda run: run.planned)
+        )
+        counted = steps.fillna(whole).where(steps.notna().any(axis=1))
+        bounds = steps[slow].isna() & steps[fast].notna()
+        value = estimate(counted[slow] / counted[fast], ratio=True)
+        return replace(value, bounds=int(bounds.sum()))
 
     what = f"steps of {slow} / steps of {fast} to {100 * target:g} %"
     return Part(what, (slow, fast), of, "above 1", reached(1))
@@ -92,22 +83,22 @@ def fall(net: str, scales: tuple[str, ...], rule: str, judge: Judge) -> Part:
 
 
 def quantity(
-    what: str, arm: str, of_run: Callable[[pd.DataFrame], float], rule: str, judge: Judge
+    what: str, arm: str, of_run: Callable[[Curve], float], rule: str, judge: Judge
 ) -> Part:
     """One number per run of an arm; for information only where the rule is ""."""
 
-    def of(found: Evaluations) -> Estimate:
-        return estimate(of_run(run) for run in found[arm].values())
+    def of(found: Curves) -> Estimate:
+        return measured(of_runs(of_run, found, arm))
 
-    return Part(f"{arm}: {what}", (arm,), of, rule, judge)
-
-
-def _values(run: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
-    """(evaluations, columns), NaN where a run has none."""
-    return run.reindex(columns=list(columns)).to_numpy(float)
+    return Part(f"{arm}: {what}", (arm,), of, rule, judge, NOT_MEASURED)
 
 
-def drift(run: pd.DataFrame, kinds: Iterable[str] = ("median", "spread")) -> float:
+def _values(run: Curve, names: Iterable[str]) -> np.ndarray:
+    """(evaluations, names). Raises KeyError for what the run has not watched."""
+    return np.stack([run.metrics[name] for name in names], axis=1)
+
+
+def drift(run: Curve, kinds: Iterable[str] = ("median", "spread")) -> float:
     """A run's drift (watched.drift), mean over the hidden layers, summed over the kinds."""
     return float(sum(_values(run, (f"drift/{k}/{kind}" for k in HIDDEN))[0].mean()
                      for kind in kinds))  # fmt: skip
@@ -116,38 +107,37 @@ def drift(run: pd.DataFrame, kinds: Iterable[str] = ("median", "spread")) -> flo
 def steadier(arm: str, than: str, kinds: tuple[str, ...], rule: str) -> Part:
     """Claimed: the inputs of the sigmoids drift further in `than` than in `arm`."""
 
-    def of(found: Evaluations) -> Estimate:
-        seeds = statistics.common_seeds(found, (arm, than))
-        ratios = (drift(found[than][s], kinds) / drift(found[arm][s], kinds) for s in seeds)
-        return estimate(ratios, ratio=True)
+    def of(found: Curves) -> Estimate:
+        further, less = (of_runs(lambda run: drift(run, kinds), found, a) for a in (than, arm))
+        return measured((further / less)[statistics.common_seeds(found, (arm, than))], ratio=True)
 
     what = f"drift of the {' and the '.join(kinds)}: {than} / {arm}"
-    return Part(what, (than, arm), of, rule, within(1, inf))
+    return Part(what, (than, arm), of, rule, within(1, inf), NOT_MEASURED)
 
 
-def largest_fall(run: pd.DataFrame) -> float:
+def largest_fall(run: Curve) -> float:
     """The largest relative fall of a hidden layer's norm between evaluations; < 0: none fell."""
     norms = _values(run, (f"norm/{k}" for k in HIDDEN))
-    return float((1 - norms[1:] / norms[:-1]).max()) if len(norms) > 1 else nan
+    return float((1 - norms[1:] / norms[:-1]).max())
 
 
-def largest_cosine(run: pd.DataFrame) -> float:
+def largest_cosine(run: Curve) -> float:
     """The largest |cosine| between a hidden layer's weights and their gradient."""
     return float(np.abs(_values(run, (f"cosine/{k}" for k in HIDDEN))).max())
 
 
-def effective_rate(run: pd.DataFrame) -> float:
+def effective_rate(run: Curve) -> float:
     """lr / |W|^2 at the last evaluation over the first's, in the layer where it fell least."""
     effective = _values(run, ["lr"]) / _values(run, (f"norm/{k}" for k in HIDDEN)) ** 2
     return float((effective[-1] / effective[0]).max())
 
 
-def median_singular_value(layer: int) -> Callable[[pd.DataFrame], float]:
+def median_singular_value(layer: int) -> Callable[[Curve], float]:
     """The median singular value of a hidden layer's Jacobian, at the end."""
     return lambda run: float(_values(run, [f"jacobian/{layer}/q50"])[-1, 0])
 
 
-def furthest_factor(run: pd.DataFrame) -> float:
+def furthest_factor(run: Curve) -> float:
     """By what factor the furthest of the 5 and 95 % quantiles is off 1, at the end."""
     ends = _values(run, (f"jacobian/{k}/q{p}" for k in (2, 3) for p in (5, 95)))[-1]
     with np.errstate(divide="ignore"):
@@ -198,18 +188,10 @@ C15 = (*_growth("bn", True), *_growth("baseline", False))
 C16 = (*_singular("bn", True), *_singular("baseline", False))
 
 
-def ledger() -> list[Claim]:
-    """The claims on MNIST: the paper's words (paper.yaml) with the rules above."""
-    said = paper.values()["claims"]
-    rules = {
-        "C5": (C5, EXPERIMENT, statistics.curves),
-        "C6": (C6, EXPERIMENT, by_run),
-        "C14 (MNIST)": (C14, INITIALIZATION, statistics.curves),
-        "C15 (MNIST)": (C15, EXPERIMENT, by_run),
-        "C16": (C16, EXPERIMENT, by_run),
-    }
-    return [Claim(id, **said[id], measure=parts, experiment=name, read=read)
-            for id, (parts, name, read) in rules.items()]  # fmt: skip
+RULES = {
+    "mnist": {"C5": C5, "C6": C6, "C15 (MNIST)": C15, "C16": C16},
+    "mnist_initialization": {"C14 (MNIST)": C14},
+}
 
 
 def deviations(runs: pd.DataFrame) -> list[str]:

@@ -1,6 +1,5 @@
 """The numbers of Figure 1(a) as a table: ours, and the paper's beside them."""
 
-from collections.abc import Callable
 from math import inf, nan
 
 import numpy as np
@@ -71,27 +70,20 @@ def _published(norm: str) -> dict[str, float]:
     return found
 
 
-def _reached(row: pd.Series, target: int) -> str:
-    if not row[f"reached_{target}"]:
-        return "never"
-    some = f"{row[f'reached_{target}']} of {row['n']} seeds"
-    if np.isnan(row[f"steps_{target}"]):
-        return some
-    text = f"{row[f'steps_{target}']:,.0f}"
-    return text if row[f"reached_{target}"] == row["n"] else f"{text} ({some})"
-
-
 def _paper_steps(row: pd.Series, target: int) -> str:
     steps = row[f"paper_steps_{target}"]
     words = "never" if np.isnan(steps) else f"{steps:,.0f}"
     return f"at most {words}" if row[f"paper_at_most_{target}"] else words
 
 
-COLUMNS: dict[str, Callable[[pd.Series], str]] = {
+COLUMNS: tables.Columns = {
     "arm": lambda r: r["arm"],
     "learning rate": lambda r: f"{r['lr']:g}",
     "initial deviation": lambda r: f"{r['std']:g}",
-    **{f"steps to {t} %": lambda r, t=t: _reached(r, t) for t in TARGETS},
+    **{
+        f"steps to {t} %": lambda r, t=t: tables.reached(r[f"steps_{t}"], r[f"reached_{t}"], r["n"])
+        for t in TARGETS
+    },
     "final accuracy (min–max)": lambda r: (
         f"{r['final']:.4f} ({r['final_low']:.4f}–{r['final_high']:.4f})"
     ),
@@ -105,14 +97,10 @@ COLUMNS: dict[str, Callable[[pd.Series], str]] = {
 }
 
 
-def markdown(found: pd.DataFrame) -> str:
-    """The numbers as a Markdown table; ours left, the paper's right."""
-    return tables.markdown_table(list(COLUMNS), lines(found))
-
-
-def lines(found: pd.DataFrame) -> list[list[str]]:
-    """The cells of the numbers, under the names in COLUMNS."""
-    return [[cell(row) for cell in COLUMNS.values()] for _, row in found.iterrows()]
+def printed(table: pd.DataFrame) -> tables.Printed:
+    """The table after Figure 1(a); ours left, the paper's right."""
+    found = numbers(table)
+    return tables.Printed(found, list(COLUMNS), tables.lines(found, COLUMNS), words(table))
 
 
 def words(table: pd.DataFrame) -> str:

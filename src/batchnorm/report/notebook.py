@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from batchnorm.report import verdicts
-from batchnorm.report.claims import SCALES
+from batchnorm.report import statistics, verdicts
 from batchnorm.report.look import WIDTH, render
 
 NOT_RUN = "**Not run yet**: there are no records of this study."
@@ -29,11 +28,10 @@ class Shown:
 
 
 def study(table: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    """The rows of one experiment at the best scale there is, full before quick; without any, the
-    table's columns and no rows."""
+    """The rows of one experiment at the scale of most of its runs; without any, the table's columns
+    and no rows."""
     rows = table[table["experiment"] == experiment]
-    scale = next((one for one in SCALES if (rows["scale"] == one).any()), None)
-    return rows[rows["scale"] == scale]
+    return rows[rows["scale"] == statistics.usual_scale(rows)]
 
 
 def figure(draw: Callable[..., Figure], *tables: pd.DataFrame) -> Shown:
@@ -42,7 +40,7 @@ def figure(draw: Callable[..., Figure], *tables: pd.DataFrame) -> Shown:
 
 
 def text(write: Callable[[pd.DataFrame], str], table: pd.DataFrame) -> Shown:
-    """Markdown, such as build.learning_rate_text writes, of the table it is a function of."""
+    """Markdown, such as build.table_text writes, of the table it is a function of."""
     return Shown(write(table) if len(table) else NOT_RUN)
 
 

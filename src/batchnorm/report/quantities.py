@@ -12,7 +12,7 @@ from batchnorm.report.statistics import Curve, Curves, Estimate, estimate
 
 POINT = 0.01  # of accuracy: what better shuffling gave the paper, which thought it worth a sentence
 NO_WORSE = f"above −{POINT:g}"  # a change does no harm if it costs less than a point
-NOT_MEASURED = "not measured, or an arm that had to learn stayed at chance"
+NOT_MEASURED = f"not measured, or {claims.AT_CHANCE}"
 
 
 def learned(found: Curves, arms: Iterable[str]) -> bool:
@@ -53,7 +53,7 @@ def of_runs(quantity: Callable[[Curve], float], found: Curves, arm: str) -> pd.S
     def measured(run: Curve) -> float:
         try:
             return quantity(run)
-        except (KeyError, IndexError):  # no such metric, or no evaluations
+        except (KeyError, IndexError, ValueError):  # no such metric, or no evaluations
             return nan
 
     return pd.Series({s: measured(run) for s, run in sorted(found[arm].items())}, dtype=float)

@@ -17,6 +17,7 @@ CHANCE = 0.1  # accuracy: ten classes of equal size
 LEARNED = 1.5  # times chance: accuracy below which a run counts as having stayed at chance
 BASELINES = ("baseline", "inception")  # the arm that an experiment's others are measured against
 LEVEL = 0.95  # of every interval
+SCALES = ("full", "quick", "smoke")  # in order of preference
 
 Columns = dict[str, np.ndarray]  # metric -> its value at each evaluation
 
@@ -98,6 +99,12 @@ def runs(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates(["experiment", "scale", "arm", "seed"])
 
 
+def usual_scale(table: pd.DataFrame) -> str:
+    """The scale of the most of an experiment's runs; of equals the larger one."""
+    counts = runs(table)["scale"].value_counts()
+    return max(SCALES, key=lambda scale: counts.get(scale, 0))
+
+
 def classes(table: pd.DataFrame) -> int:
     """Of how many classes the images are; older records, which do not say, are of ten."""
     said = table["environment.classes"].max() if "environment.classes" in table else nan
@@ -174,7 +181,7 @@ Curves = dict[str, dict[int, Curve]]  # arm -> seed -> curve
 def curves(table: pd.DataFrame) -> Curves:
     """The curves of one experiment at one scale, by arm and seed, in the order of the table."""
     found: Curves = {}
-    names = [name for name in table if "/" in name and table[name].notna().any()]
+    names = [n for n in table if (n == "lr" or "/" in n) and table[n].notna().any()]
     chance = 1 / classes(table)
     for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
         read = rows.dropna(subset="accuracy").sort_values("step")
@@ -184,10 +191,7 @@ def curves(table: pd.DataFrame) -> Curves:
             read["accuracy"].to_numpy(float),
             int(rows["planned"].iloc[0]),
             float(overflow),
-            {
-                name: values
-                for name, values in zip(names, read[names].to_numpy(float).T, strict=True)
-            },
+            dict(zip(names, read[names].to_numpy(float).T, strict=True)),
             chance,
         )
     return found
@@ -263,6 +267,7 @@ class Estimate:
     high: float
     n: int  # seeds
     missing: int = 0  # of them, without a value (never reached the target)
+    bounds: int = 0  # of them, whose value is only a lower bound
 
     def as_dict(self) -> dict[str, float | int | None]:
         """Plain values for JSON: None in place of NaN."""

@@ -40,9 +40,10 @@ NAMES = [
 ]
 
 
-def published_lines(table: pd.DataFrame) -> list[list[str]]:
-    """The cells of the numbers of published(), under NAMES."""
-    return [
+def printed(table: pd.DataFrame) -> tables.Printed:
+    """The published networks' numbers, and ours at the right."""
+    numbers = published(table)
+    lines = [
         [
             row["network"],
             *("yes" if row[key] else "no" for key in ("augmented", "weight_decay")),
@@ -51,8 +52,9 @@ def published_lines(table: pd.DataFrame) -> list[list[str]]:
             _per_cent(row["train"]),
             _per_cent(row["test"], row["low"], row["high"]),
         ]
-        for _, row in published(table).iterrows()
+        for _, row in numbers.iterrows()
     ]
+    return tables.Printed(numbers, NAMES, lines, published_words(table))
 
 
 def published_words(table: pd.DataFrame) -> str:
@@ -64,12 +66,6 @@ def published_words(table: pd.DataFrame) -> str:
         f" images, at 28x28 pixels, each whitened, and width 96; ours for {epochs:g} epochs at"
         f" 32x32, scaled per channel, and width {width}."
     )
-
-
-def published_text(table: pd.DataFrame) -> str:
-    """The numbers of published() as Markdown, with what sets ours apart."""
-    numbers = tables.markdown_table(NAMES, published_lines(table))
-    return f"{numbers}\n{published_words(table)}\n"
 
 
 @look.look

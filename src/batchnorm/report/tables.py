@@ -1,14 +1,32 @@
-"""The table after the paper's Figure 3, and yours beside the reference's and the paper's."""
+"""The table after the paper's Figure 3; and what all printed tables share."""
 
 from collections.abc import Callable, Iterable
 from math import inf, isnan, nan
+from typing import NamedTuple
 
 import pandas as pd
 
 from batchnorm.report import look, paper, statistics
-from batchnorm.report.statistics import Curves, Estimate
+from batchnorm.report.statistics import Curves
 
-SAME = 0.002  # accuracies this near are the same, whatever the interval: 20 of 10,000 test images
+
+class Printed(NamedTuple):
+    """A table as it is printed."""
+
+    numbers: pd.DataFrame  # behind it
+    names: list[str]  # of its columns
+    lines: list[list[str]]  # its cells
+    words: str  # what stands under it
+
+    def markdown(self) -> str:
+        """The table with what stands under it."""
+        return f"{markdown_table(self.names, self.lines)}\n{self.words}\n"
+
+
+def printed(table: pd.DataFrame) -> Printed:
+    """The table after Figure 3, of one experiment at one scale; ours left, the paper's right."""
+    numbers = learning_rate(table)
+    return Printed(numbers, list(COLUMNS), lines(numbers, COLUMNS), words(table))
 
 
 def learning_rate(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,31 +71,27 @@ def _planned(runs: pd.DataFrame) -> dict[str, float]:
     return {"lr": lr, "diverged": int(runs["diverged"].sum()), "n": len(runs)}
 
 
-COLUMNS: dict[str, Callable[[pd.Series], str]] = {
+Columns = dict[str, Callable[[pd.Series], str]]  # name -> a row's cell
+COLUMNS: Columns = {
     "arm": lambda r: r["arm"],
     "learning rate": lambda r: f"{r['lr']:g}",
-    "steps to the baseline's best": lambda r: _reached(r, f"{r['steps']:,.0f}"),
+    "steps to the baseline's best": lambda r: reached(r["steps"], r["reached"], r["pairs"]),
     "speed-up [95 %]": lambda r: _speed_up(r),
     "best accuracy (min–max)": lambda r: (
         f"{r['best']:.3f} ({r['best_low']:.3f}–{r['best_high']:.3f})"
     ),
     "overflowed": lambda r: f"{r['diverged']} of {r['n']}",
     "paper": lambda r: _text(r["paper_model"]),
-    "its learning rate": lambda r: _number(r["paper_lr"], "g"),
-    "its steps, 10⁶": lambda r: _number(r["paper_steps"], ".1f"),
-    "its speed-up": lambda r: _number(r["paper_speed_up"], ".1f"),
-    "its max accuracy": lambda r: _text(r["paper_text"]) or _number(r["paper_best"], ".3f"),
+    "its learning rate": lambda r: number(r["paper_lr"], "g"),
+    "its steps, 10⁶": lambda r: number(r["paper_steps"], ".1f"),
+    "its speed-up": lambda r: number(r["paper_speed_up"], ".1f"),
+    "its max accuracy": lambda r: _text(r["paper_text"]) or number(r["paper_best"], ".3f"),
 }
 
 
-def markdown(numbers: pd.DataFrame) -> str:
-    """The numbers of learning_rate() as a Markdown table; ours left, the paper's right."""
-    return markdown_table(list(COLUMNS), lines(numbers))
-
-
-def lines(numbers: pd.DataFrame) -> list[list[str]]:
-    """The cells of the numbers of learning_rate(), under the names in COLUMNS."""
-    return [[cell(row) or "–" for cell in COLUMNS.values()] for _, row in numbers.iterrows()]
+def lines(numbers: pd.DataFrame, columns: Columns) -> list[list[str]]:
+    """The cells of rows of numbers, a dash for an empty one."""
+    return [[cell(row) or "–" for cell in columns.values()] for _, row in numbers.iterrows()]
 
 
 def markdown_table(names: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
@@ -88,13 +102,16 @@ def markdown_table(names: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in cells)
 
 
-def _reached(row: pd.Series, text: str) -> str:
-    if row["reached"] == row["pairs"]:
-        return text if row["pairs"] else ""
-    if not row["reached"]:
+def reached(steps: float, count: int, of: int) -> str:
+    """The median of the steps to a target that `count` `of` the seeds reach; NaN: most do not."""
+    if not of:
+        return ""
+    if not count:
         return "never"
-    some = f"{row['reached']} of {row['pairs']} seeds"
-    return some if isnan(row["steps"]) else f"{text} ({some})"
+    some = f"{count} of {of} seeds"
+    if isnan(steps):
+        return some
+    return f"{steps:,.0f}" if count == of else f"{steps:,.0f} ({some})"
 
 
 def _speed_up(row: pd.Series) -> str:
@@ -104,7 +121,8 @@ def _speed_up(row: pd.Series) -> str:
     return f"{row['speed_up']:.1f}" + ("" if isnan(row["speed_up_low"]) else interval)
 
 
-def _number(value: float, form: str) -> str:
+def number(value: float, form: str) -> str:
+    """A number in a format; "" for NaN."""
     return "" if isnan(value) else f"{value:{form}}"
 
 
@@ -115,75 +133,8 @@ def _text(value: str | float) -> str:
 def words(table: pd.DataFrame) -> str:
     """What stands under the table."""
     return (
-        f"{look.where(table)}. Steps and best accuracy: medians; speed-up: geometric mean with its"
-        " 95 % interval. The paper's columns are for ImageNet (its Figure 3)."
+        f"{look.where(table)}. Steps (linear between evaluations) and best accuracy: medians;"
+        " speed-up: geometric mean with its 95 % interval, or, where a seed never gets there, the"
+        " median with that seed as the slowest. The paper's columns are for ImageNet (its Figure"
+        " 3)."
     )
-
-
-# --- yours, the reference's, the paper's ----------------------------------------------------------
-
-QUANTITIES: dict[str, tuple[Callable[[Curves, str], pd.Series], bool, str, str]] = {
-    "best accuracy": (statistics.best, False, ".3f", "paper_best"),
-    "speed-up": (statistics.speed_up, True, ".2f", "paper_speed_up"),
-}
-
-
-def comparison(yours: pd.DataFrame, reference: pd.DataFrame, published: bool) -> str:
-    """Your runs of an experiment beside the reference's, as aligned text; with `published`, whose
-    arms are those of the paper's Figure 3, also beside the paper's, and with speed-ups.
-
-    Means over seeds (geometric for speed-ups). "agrees": yours lies in the interval where, going by
-    the reference's seeds, the mean of as many new seeds as yours falls 95 times in 100.
-    """
-    ours, theirs = statistics.curves(yours), statistics.curves(reference) if len(reference) else {}
-    printed = paper.table().rename(columns={"accuracy": "best"}).add_prefix("paper_")
-    lines = [("", "arm", "yours", "reference", *(["paper"] if published else []), "")]
-    for name, (measure, ratio, form, column) in QUANTITIES.items():
-        for arm in ours if published or not ratio else ():
-            mine = statistics.estimate(measure(ours, arm), ratio)
-            if (ratio and arm == statistics.baseline_of(ours)) or not mine.n:
-                continue  # 1 by definition; or no baseline at the arm's seeds
-            near = _repeats(measure(theirs, arm) if arm in theirs else pd.Series(), mine.n, ratio)
-            theirs_too = [_number(printed[column].get(arm, nan), form) or "–"] if published else []
-            lines.append((
-                name, arm, _cell(mine, form) + f" (n {mine.n})", _interval(near, form),
-                *theirs_too, agreement(mine, near, 0 if ratio else SAME),
-            ))  # fmt: skip
-            name = ""
-    return aligned(lines)
-
-
-def _repeats(values: pd.Series, n: int, ratio: bool) -> Estimate:
-    return statistics.repeat_interval(values, max(n, 1), ratio)
-
-
-def agreement(yours: Estimate, reference: Estimate, same: float = 0) -> str:
-    """ "agrees", "differs", or "no reference" where the reference has no interval.
-
-    A target that none of the reference's seeds reaches agrees with none of yours reaching it.
-    """
-    if reference.n and reference.missing == reference.n:
-        return "agrees" if yours.missing == yours.n else "differs"
-    if isnan(reference.low):
-        return "no reference"
-    inside = reference.low - same <= yours.value <= reference.high + same
-    return "agrees" if inside and not yours.missing else "differs"
-
-
-def _cell(estimate: Estimate, form: str) -> str:
-    if estimate.n and estimate.missing == estimate.n:
-        return "never"
-    some = f", never in {estimate.missing}" if estimate.missing else ""
-    return (_number(estimate.value, form) or "–") + some
-
-
-def _interval(estimate: Estimate, form: str) -> str:
-    ends = "" if isnan(estimate.low) else f" [{estimate.low:{form}}, {estimate.high:{form}}]"
-    return _cell(estimate, form) + ends
-
-
-def aligned(lines: list[tuple[str, ...]]) -> str:
-    """Lines of cells as plain text with columns two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
-    return "".join(line.rstrip() + "\n" for line in padded)

@@ -74,7 +74,8 @@ def render(root: Path) -> build.Files:
         waiting=[row for row in rows if row["reason"]],
         counts=ledger.counts(rows),
         signs=ledger.SIGNS,
-        rules=[claims.RULE, f"On MNIST: {mnist_claims.RULE}"],
+        rules=[*claims.RULE, f"On MNIST: {mnist_claims.RULE}"],
+        changed=[claims.CHANGED_HEAD, *claims.CHANGED],
         runs=len(statistics.runs(table)),
         stand_in=build.STAND_IN_LINE.strip() if stand_in else "",
         **_commands(root),
@@ -98,7 +99,8 @@ def _sections(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     by_scale = {key: rows for key, rows in table.groupby(["experiment", "scale"])}
     every = {scale: rows for scale, rows in table.groupby("scale")}
     for experiment in found:
-        scales = [one for one in build.SCALES if (experiment, one) in by_scale]
+        there = [one for one in statistics.SCALES if (experiment, one) in by_scale]
+        scales = sorted(there, key=lambda one: -len(statistics.runs(by_scale[experiment, one])))
         yield {
             "name": experiment,
             "scales": [_at_scale(by_scale[experiment, one], every[one]) for one in scales],
@@ -116,7 +118,7 @@ def _at_scale(rows: pd.DataFrame, every: pd.DataFrame) -> dict[str, Any]:
         "seeds": look.seeds_of(rows),
         "runs": len(statistics.runs(rows)),
         "frames": [_frame(frame, mark, look.data_name(rows)) for frame in frames],
-        "table": ledger.numbers(experiment, rows),
+        "table": build.printed(rows),
         "made_by": ledger.made_by(rows),
     }
 

@@ -76,7 +76,7 @@ def _accuracies(table: pd.DataFrame, published: pd.DataFrame | None) -> Frame:
             " on our baseline's run."
         )
     words = ", ".join(filter(None, [look.network_name(table), "accuracy against steps"])) + (
-        ", with and without BN" if published is not None else ""
+        f", {look.with_bn(table)}" if published is not None else ""
     )
     name = table["experiment"].iloc[0]
     return Frame(name, words, caption + figures.overflows(table), [panel], points)

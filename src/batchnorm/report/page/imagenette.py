@@ -38,9 +38,9 @@ def single_changes(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
 def figure_4(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """Errors against the number of networks, by one crop and by 144; only where the runs left
     their probabilities."""
-    if not ensemble.read(table):
-        return
     points = ensemble.points(table)
+    if not ensemble.there(points):
+        return
     panels = []
     for ours_k, paper_k in ensemble.kinds(points):
         traces = [

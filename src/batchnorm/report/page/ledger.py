@@ -1,17 +1,10 @@
-"""What the page says of claims, tables and the making of records: plain rows for its template."""
+"""What the page says of claims and of the making of records: plain rows for its template."""
 
 from typing import Any
 
 import pandas as pd
 
-from batchnorm.report import (
-    ensemble,
-    mnist_table,
-    statistics,
-    studies_inception,
-    tables,
-    verdicts,
-)
+from batchnorm.report import statistics, verdicts
 from batchnorm.report.claims import FAILS, HOLDS, INCONCLUSIVE, NOT_RUN
 
 SIGNS = {HOLDS: "✓", FAILS: "✗", INCONCLUSIVE: "?", NOT_RUN: "–"}
@@ -63,25 +56,3 @@ def _said(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def numbers(experiment: str, rows: pd.DataFrame) -> dict[str, Any] | None:
-    """The table of an experiment, if it has one: names, lines of cells, and the words under it."""
-    if experiment in ("cifar10_learning_rate", "cifar10_inception", "imagenette", "imagenet"):
-        found = tables.lines(tables.learning_rate(rows))
-        return {"names": list(tables.COLUMNS), "lines": found, "words": tables.words(rows)}
-    if experiment == "mnist":
-        found = mnist_table.lines(mnist_table.numbers(rows))
-        return {
-            "names": list(mnist_table.COLUMNS),
-            "lines": found,
-            "words": mnist_table.words(rows),
-        }
-    if experiment in ensemble.EXPERIMENTS and ensemble.read(rows):
-        names, found = ensemble.lines(rows)
-        return {"names": names, "lines": found, "words": ensemble.table_words(rows)}
-    if experiment == "cifar10_inception_published":
-        found, words = (of(rows) for of in (
-            studies_inception.published_lines, studies_inception.published_words))  # fmt: skip
-        return {"names": studies_inception.NAMES, "lines": found, "words": words}
-    return None
