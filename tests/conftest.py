@@ -3,9 +3,11 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +17,13 @@ from batchnorm.config import Data, Model, Optim, Run
 from batchnorm.data import DataSet, Split
 
 os.environ.setdefault("WANDB_MODE", "disabled")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No record of a test outlives it; thousands of them, synced, take minutes on a busy disk."""
+    with mock.patch("os.fsync", lambda descriptor: None):
+        yield
 
 
 def real_data_root() -> Path:
@@ -52,6 +61,13 @@ def small_data() -> DataSet:
         noise = torch.randint(0, 120, (n, 32, 32, 3), generator=generator)
         splits.append(Split((noise + 13 * labels[:, None, None, None]).to(torch.uint8), labels))
     return DataSet(splits[0], splits[1], classes=10, checksum="test")
+
+
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for something that another thread or process does, but no longer than that."""
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def script(name: str) -> ModuleType:

@@ -14,9 +14,11 @@ from batchnorm.report import statistics, studies, studies_rates
 STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations"]
 STUDIES += ["inception", "inception_published"]
 BN = {"model.norm": "batch"}
+at_both_scales = pytest.mark.parametrize("scale", ["quick", "full"])
 INITIAL = {"0.001": 0.001, "0.01": 0.01, "0.1": 0.1, "1": 1.0, "10": 10.0, "100": 100.0}
 
 
+@cache
 def runs(study: str, scale: str = "quick") -> dict[str, Run]:
     """The runs of one seed, by arm."""
     overrides = [f"experiment=cifar10_{study}", f"scale={scale}", "stand_in=always", "output=/x"]
@@ -30,10 +32,10 @@ def changed(arm: Run, reference: Run) -> dict[str, object]:
     return {key: ours[key] for key in ours if ours[key] != theirs[key] and key != "arm"}
 
 
-def bn_rate(study: str) -> dict[str, float]:
+def bn_rate(study: str, scale: str = "quick") -> dict[str, float]:
     """The one rate of all of a study's BN arms, which the plain ones do not have."""
-    rates = {run.model.norm != "none": set() for run in runs(study).values()}
-    for run in runs(study).values():
+    rates = {run.model.norm != "none": set() for run in runs(study, scale).values()}
+    for run in runs(study, scale).values():
         rates[run.model.norm != "none"].add(run.optim.lr)
     (rate,), (plain,) = rates[True], rates[False]
     assert plain == config.compose_config(["experiment=cifar10_tune"]).optim.lr
@@ -106,8 +108,9 @@ def test_single_arms_have_the_rates_that_the_records_choose(study):
     assert len(chosen) > 5
 
 
-def test_dropout_arms():
-    arms, rate = runs("dropout"), bn_rate("dropout")
+@at_both_scales
+def test_dropout_arms(scale):
+    arms, rate = runs("dropout", scale), bn_rate("dropout", scale)
     for p in ("0", "0.05", "0.1", "0.4"):
         dropout = {"model.dropout": float(p)} if float(p) else {}
         assert changed(arms[f"plain_{p}"], arms["plain_0"]) == dropout
@@ -115,9 +118,10 @@ def test_dropout_arms():
     assert arms["bn_0"].probes == ["training_set"]
 
 
-def test_initialization_arms():
-    arms, rate = runs("initialization"), bn_rate("initialization")
-    starts = {name: {"model.init_scale": scale} for name, scale in INITIAL.items() if scale != 1}
+@at_both_scales
+def test_initialization_arms(scale):
+    arms, rate = runs("initialization", scale), bn_rate("initialization", scale)
+    starts = {name: {"model.init_scale": by} for name, by in INITIAL.items() if by != 1}
     starts |= {"1": {}, "gaussian": {"model.init": "gaussian"}}
     for name, start in starts.items():
         assert changed(arms[f"plain_{name}"], arms["plain_1"]) == start
@@ -131,8 +135,9 @@ def but_for_its_rate(arm: Run, reference: Run) -> dict[str, object]:
     return {key: value for key, value in changed(arm, reference).items() if key != "optim.lr"}
 
 
-def test_depth_arms():
-    arms = runs("depth")
+@at_both_scales
+def test_depth_arms(scale):
+    arms = runs("depth", scale)
     for depth in (6, 12, 24, 48):
         deeper = {"model.depth": depth} if depth != 6 else {}
         assert but_for_its_rate(arms[f"plain_relu_{depth}"], arms["plain_relu_6"]) == deeper
@@ -166,8 +171,9 @@ ALONE_WITH_BN = {
 OWN_RATES = [f"{net}_batch_{size}" for net in ("plain", "bn") for size in (2, 8, 32)]
 
 
-def test_ablation_arms():
-    arms, watched = runs("ablations"), {}
+@at_both_scales
+def test_ablation_arms(scale):
+    arms, watched = runs("ablations", scale), {}
     expected = {f"bn_{name}": change for name, change in (ALONE | ALONE_WITH_BN).items()}
     expected |= {f"plain_{name}": change for name, change in ALONE.items()}
     assert arms.keys() == expected.keys() | {"bn", "plain"}
@@ -178,13 +184,13 @@ def test_ablation_arms():
         assert different == change, name
     different = changed(arms["bn"], arms["plain"])
     assert different.pop("probes") == ["norms", "inference"]
-    assert different == {**BN, **bn_rate("dropout")}
+    assert different == {**BN, **bn_rate("dropout", scale)}
     assert arms["plain"].model.dropout == 0
     assert watched["bn_detached"] == ["norms"]
     assert [watched[f"bn_batch_{size}"] for size in (2, 8, 32)] == [["inference"]] * 3
 
 
-@pytest.mark.parametrize("scale", ["quick", "full"])
+@at_both_scales
 def test_batches_of_every_size_get_equal_steps(scale):
     arms = runs("ablations", scale).values()
     steps = {optim.steps(run.optim, run.data.train_images // run.data.batch_size) for run in arms}
@@ -195,8 +201,9 @@ def test_fixed_batches_come_often_enough_to_matter():
     assert runs("ablations")["bn_fixed_batches"].optim.epochs >= 3
 
 
-def test_inception_arms():
-    arms, convnet = runs("inception"), runs("learning_rate")
+@at_both_scales
+def test_inception_arms(scale):
+    arms, convnet = runs("inception", scale), runs("learning_rate", scale)
     names = [name for name in arms if name in convnet]
     assert len(names) == 6
     for name in names:
@@ -205,8 +212,10 @@ def test_inception_arms():
     assert runs("inception", "full")["baseline"].model.width == 96
 
 
-def test_published_inception_arms():
-    arms = runs("inception_published")
+@at_both_scales
+def test_published_inception_arms(scale):
+    arms = runs("inception_published", scale)
+    assert arms["bn"].optim.weight_decay == 5e-4
     no_l2, random = {"optim.weight_decay": 0.0}, {"data.random_labels": True}
     assert changed(arms["bn"], arms["plain"]) == BN | {"optim.lr": 0.1}
     assert changed(arms["bn_augmented"], arms["bn"]) == {"data.augment": True}

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import joblib
@@ -15,7 +14,7 @@ from batchnorm import __main__ as cli
 from batchnorm import checkpoint, experiment, progress, record
 from batchnorm import train as training
 from batchnorm.train import train
-from conftest import script, small_run
+from conftest import script, small_run, until
 
 BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always"]
 BASE += ["wandb=disabled", "device=cpu"]
@@ -44,7 +43,10 @@ def test_help_explains_itself_with_examples(capsys):
     assert max(len(line) for line in said.splitlines()) <= 100
 
 
-@pytest.mark.parametrize("wrong", ["optim.lr=interval(0,1)", "hydra.launcher.n_jobs=two"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["optim.lr=interval(0,1)", "hydra.launcher.n_jobs=two", "hydra/launcher=submitit_slurm"],
+)
 def test_what_no_sweep_can_be_is_refused_in_one_line(wrong, here, capsys):
     assert cli.main(["-m", *BASE, wrong]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -194,6 +196,19 @@ def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):
     assert len(list(here.glob("outputs/**/*.json"))) == 7
 
 
+def test_images_that_cannot_be_had_leave_nothing_begun(here, capsys, monkeypatch):
+    begun = []
+    monkeypatch.setattr(experiment, "Mirror", lambda *what: begun.append(what))
+
+    def full(*what):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(experiment.data, "load", full)
+    assert cli.main([*BASE, "arm=baseline", "seed=0"]) == 1
+    assert "OutOfMemoryError: no room" in capsys.readouterr().err.splitlines()[-1]
+    assert not begun
+
+
 def start(arguments: list[str], folder: Path) -> subprocess.Popen:
     """The command line, which hears Ctrl-C even where tests run in the background and do not."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
@@ -205,6 +220,10 @@ def start(arguments: list[str], folder: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
+def checkpoints(folder: Path) -> int:
+    return len(list(folder.glob("outputs/**/*.ckpt")))
+
+
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(launcher, here):
     """Long runs, interrupted as by a terminal: the signal goes to the whole process group."""
@@ -212,11 +231,8 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(launcher, here):
     arguments = [*flags, *BASE, *launcher, "arm=baseline,bn_x5" if launcher else "arm=bn_x5"]
     arguments += ["seed=0", "optim.epochs=400", "evaluations=300"]
     process = start(arguments, here)
-    deadline = time.time() + 120
-    while time.time() < deadline and process.poll() is None:
-        if len(list(here.glob("outputs/**/*.ckpt"))) == (2 if launcher else 1):
-            break
-        time.sleep(0.05)
+    begun = 2 if launcher else 1
+    until(lambda: process.poll() is not None or checkpoints(here) == begun)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=180)
     assert process.returncode == 130
@@ -233,17 +249,13 @@ def test_runs_side_by_side_end_where_what_started_them_is_killed(here):
     arguments = ["-m", *BASE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     arguments += ["arm=baseline,bn_x5", "seed=0", "optim.epochs=4000", "evaluations=300"]
     process = start(arguments, here)
-    deadline = time.time() + 120
-    while time.time() < deadline and len(list(here.glob("outputs/**/*.ckpt"))) < 2:
-        time.sleep(0.05)
+    until(lambda: checkpoints(here) == 2)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [Path("/proc") / pid for pid in children]
     training = [one for one in workers if b"LokyProcess" in (one / "cmdline").read_bytes()]
     assert len(training) == 2, "both runs are on their way"
     process.kill()
-    deadline = time.time() + 20
-    while time.time() < deadline and any(one.exists() for one in training):
-        time.sleep(0.1)
+    until(lambda: not any(one.exists() for one in training), seconds=20)
     left = [one for one in training if one.exists()]
     for one in left:
         os.kill(int(one.name), signal.SIGKILL)
@@ -269,16 +281,54 @@ def test_a_sweep_side_by_side_leaves_the_records_of_one_after_the_other(here):
             assert ours["metrics"][key] == theirs["metrics"][key], path.name
 
 
-def test_reproduce_names_every_run_and_as_many_jobs_as_cores(here):
+@pytest.mark.parametrize(("name", "jobs"), [("cifar10_learning_rate", 16), ("mnist", 4)])
+def test_reproduce_names_every_run_and_as_many_jobs_as_cores(name, jobs, here, monkeypatch):
+    """On MNIST a job is the stack of an arm's seeds."""
     reproduce = script("reproduce")
-    made = experiment.plan([*BASE, "device=cpu"])
-    command = reproduce.command(made, [*BASE, "device=cpu"])
-    jobs = cli.combinations([one for one in command if one != "-m"])
-    names = {(run.arm, run.seed) for job in jobs for run in experiment.plan(job).runs}
-    assert names == {(run.arm, run.seed) for run in made.runs}
+    monkeypatch.setattr(reproduce, "cpu_count", lambda: 3)
+    said = [f"experiment={name}", *BASE[1:]]
+    made = experiment.plan(said)
+    command = reproduce.command(made, said)
+    assert command[-2:] == ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]
+    found = cli.combinations([one for one in command if one != "-m"])
+    names = [(run.arm, run.seed) for job in found for run in experiment.plan(job).runs]
+    assert sorted(names) == sorted((run.arm, run.seed) for run in made.runs)
+    assert len(found) == jobs
 
 
-def test_progress_tells_accuracy_speed_and_time_left(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("trained", "status", "reported"), [([0, 0], 0, 1), ([1, 0], 1, 1), ([130, 0], 130, 0)]
+)
+def test_reproduce_draws_what_was_trained_unless_stopped(
+    trained, status, reported, here, monkeypatch
+):
+    reproduce, reports = script("reproduce"), []
+    monkeypatch.setattr(reproduce, "main", lambda command: trained.pop(0))
+    monkeypatch.setattr(reproduce.subprocess, "call", lambda command: reports.append(command) or 0)
+    both = ["cifar10_learning_rate", "cifar10_dropout"]
+    assert reproduce.reproduce(both, BASE[1:]) == status
+    assert len(trained) == (1 if status == 130 else 0)
+    assert len(reports) == reported
+    assert all("outputs/stand-in" in command for command in reports)
+
+
+def test_reproduce_tells_the_time_of_the_references_own_runs_alone(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    minutes = script("reproduce").minutes
+    said = ["experiment=mnist", "scale=full", "stand_in=always", "output=/nonexistent"]
+    assert minutes(experiment.plan(said)) > 1
+    assert minutes(experiment.plan([*said, "optim.epochs=500"])) is None
+
+
+def test_reproduce_fails_where_the_report_does(here, monkeypatch):
+    reproduce = script("reproduce")
+    monkeypatch.setattr(reproduce, "main", lambda command: 0)
+    monkeypatch.setattr(reproduce.subprocess, "call", lambda command: 1)
+    assert reproduce.reproduce(["mnist"], BASE[1:]) == 1
+
+
+def test_progress_tells_accuracy_speed_and_time_left(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress.time, "time", lambda: 1e9)  # or runs would go on meanwhile
     places = [progress.Place(f"run-{i}", tmp_path / f"run-{i}.json") for i in range(4)]
     config, summary = small_run().config(), {"seconds": 100.0, "images_per_second": 2000.0}
     summary |= {"diverged": False, "diverged_at_step": None, "test/accuracy": 0.5}
@@ -286,11 +336,12 @@ def test_progress_tells_accuracy_speed_and_time_left(tmp_path, capsys):
     watch = progress.Watch(places, workers=2)
     with watch:
         assert "1 of 4 runs are done" in capsys.readouterr().out
-        assert watch.left() == pytest.approx(150)  # three runs of 100 s, two at a time
+        assert watch.left([]) == pytest.approx(150)  # three runs of 100 s, two at a time
         status = {"step": 50, "steps": 100, "seconds": 50.0, "accuracy": 0.4}
         progress.report(places[1], {**status, "images_per_second": 1500})
-        assert watch.left() == pytest.approx(125, abs=1)
-        line = progress.status_line(watch._running(), 1, 4, watch.left())
+        running = watch._running()
+        assert watch.left(running) == pytest.approx(125)
+        line = progress.status_line(running, 1, 4, watch.left(running))
         assert line == "1/4 runs | run-1 40.0 % 1,500 images/s | 2:05 left"
         diverged = {**summary, "diverged": True, "diverged_at_step": 7, "seconds": 1.0}
         record.write(places[1].record, record.make(config, {}, diverged, {}))

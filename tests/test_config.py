@@ -10,10 +10,12 @@ from batchnorm import config
 from batchnorm.config import ConfigError
 from batchnorm.data import DataError
 from batchnorm.experiment import plan
+from batchnorm.record import differences, load
 from conftest import real_data_root
 
 EXPERIMENT = "experiment=cifar10_learning_rate"
 SMOKE = [EXPERIMENT, "scale=smoke", "stand_in=always"]
+RECORDS = config.CONFIGS.parent / "results" / "records"
 
 
 def planned(*overrides: str):
@@ -114,8 +116,6 @@ def test_long_changes_still_make_a_folder():
 
 
 def test_the_precision_study_has_the_arms_of_the_study_that_it_is_paired_with():
-    from batchnorm.record import differences
-
     single, half = (
         {
             run.name: run.config()
@@ -286,6 +286,8 @@ def test_probes_that_would_be_wrong_are_refused(monkeypatch):
         planned("arm=bn_x5", "seed=0", "device=cuda:0")
     with pytest.raises(ConfigError, match=r"^probes: must be without norms in several processes"):
         planned("probes=[norms]")
+    with pytest.raises(ConfigError, match=r"^probes: must be without inference in several"):
+        planned("probes=[inference]")
 
 
 def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
@@ -333,6 +335,27 @@ def test_an_experiment_file_of_ones_own(text, why, tmp_path, monkeypatch):
         with pytest.raises(ConfigError, match=why) as refused:
             plan(mine)
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["name: mine", "defaults: [override /model: mlp]\nname: mine"])
+def test_an_experiment_file_says_that_it_is_no_group_of_its_own(text, tmp_path, monkeypatch):
+    shutil.copytree(config.CONFIGS, tmp_path / "configs")
+    (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(f"{text}\narms: {{a: {{}}}}\n")
+    monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
+    with pytest.raises(ConfigError, match=r'^experiment: its file must begin with .*_global_"$'):
+        plan(["experiment=mine", "scale=smoke", "stand_in=always", "output=/x"])
+
+
+def test_what_says_where_a_run_is_made_is_no_departure():
+    assert config.departures(["experiment=mnist", "device=cpu", "loader=stream", "seeds=[3]"]) == []
+    assert config.departures(["cache=/x", "precision=float32"]) == ["precision=float32"]
+
+
+def test_stand_in_images_are_counted_without_being_made(monkeypatch):
+    monkeypatch.setattr("batchnorm.data.standin.stand_in", lambda name: 1 / 0)
+    planned("data.train_images=50000", "data.test_images=10000")
+    with pytest.raises(DataError, match=r"^data.train_images=50001: must be at most 50000$"):
+        planned("data.train_images=50001")
 
 
 def test_data_that_an_override_replaces_are_not_looked_for(monkeypatch):
@@ -384,3 +407,14 @@ def test_every_experiment_file_expands_at_every_scale():
             )
             assert made.cfg.name == path.stem
             assert made.runs
+
+
+@pytest.mark.parametrize("folder", sorted(RECORDS.glob("*/*")), ids=lambda path: path.name)
+def test_every_experiment_file_declares_the_runs_of_its_committed_records(folder):
+    """Of one seed, in which alone the others' configs differ."""
+    said = [f"experiment={folder.name}", f"scale={folder.parent.name}", "stand_in=always"]
+    declared = {run.name: run.config() for run in plan([*said, "seed=0", "output=/x"]).runs}
+    for path in folder.glob("*-0.json"):
+        made = config.completed(load(path)["config"])
+        made["data"]["stand_in"] = True
+        assert differences(made, declared[path.stem]) == []

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,15 @@ def served(tmp_path):
     port = free_port()
     command = [sys.executable, str(SCRIPT), "--root", str(tmp_path), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
-        assert "16 runs" in serving.stdout.readline()
-        yield f"http://127.0.0.1:{port}/", tmp_path
-        serving.terminate()
+        hung = threading.Timer(300, serving.kill)
+        hung.start()
+        try:
+            said = serving.stdout.readline()
+            hung.cancel()
+            assert "16 runs" in said
+            yield f"http://127.0.0.1:{port}/", tmp_path
+        finally:
+            serving.kill()
 
 
 def test_the_page_follows_runs_by_itself(served, browser):

@@ -9,7 +9,7 @@ import torch
 
 from batchnorm import data
 from batchnorm.config import Data
-from batchnorm.data import Batches, DataError, DataSet, Split, cifar10, sets, standin
+from batchnorm.data import Batches, DataError, DataSet, Split, cifar10, mnist, sets, standin
 from conftest import real_data_root
 
 CPU = torch.device("cpu")
@@ -116,6 +116,18 @@ def test_without_augmentation_images_are_what_they_were():
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
+def moves(image: torch.Tensor) -> dict[bytes, tuple[int, int, bool]]:
+    """The 81 shifts of an image (H, W, C), plain and mirrored, and what each of them is."""
+    padded = np.pad(image.numpy(), ((4, 4), (4, 4), (0, 0)))
+    found = {}
+    for down in range(9):
+        for right in range(9):
+            crop = padded[down : down + 32, right : right + 32]
+            found[crop.tobytes()] = (down, right, False)
+            found[crop[:, ::-1].tobytes()] = (down, right, True)
+    return found
+
+
 def test_augmentation_is_a_shift_and_a_mirror():
     """Each augmented image is one of the 81 shifts, mirrored or not, of its own image; over many,
     every shift comes, and half are mirrored."""
@@ -125,18 +137,42 @@ def test_augmentation_is_a_shift_and_a_mirror():
     for step in range(20):
         images, labels = batches.train(step)
         for image, label in zip(pixels(batches, images), labels, strict=True):
-            padded = np.pad(whole.train.images[label].numpy(), ((4, 4), (4, 4), (0, 0)))
-            crops = {}
-            for down in range(9):
-                for right in range(9):
-                    crop = padded[down : down + 32, right : right + 32]
-                    crops[crop.tobytes()] = (down, right, False)
-                    crops[crop[:, ::-1].tobytes()] = (down, right, True)
-            down, right, mirror = crops[image.numpy().tobytes()]
+            down, right, mirror = moves(whole.train.images[label])[image.numpy().tobytes()]
             seen.add((down, right))
             mirrored, total = mirrored + mirror, total + 1
     assert len(seen) == 81
     assert 0.4 < mirrored / total < 0.6
+
+
+def test_population_batches_are_of_training_images():
+    """Many of them, the same at every call, and others at another seed."""
+    whole = numbered()
+    whole.test = Split(255 - whole.test.images, whole.test.labels)
+    batches = batches_of(whole, 8, augment=False, seed=3)
+    images = pixels(batches, torch.cat(list(batches.population(10))))
+    numbers = images[:, 0, 0, 0].long()
+    assert torch.equal(images, whole.train.images[numbers])
+    assert len(numbers) == 80
+    assert len(numbers.unique()) > 30
+    batches.train(3)
+    assert torch.equal(pixels(batches, torch.cat(list(batches.population(10)))), images)
+    other = batches_of(whole, 8, augment=False, seed=4)
+    assert not torch.equal(pixels(other, torch.cat(list(other.population(10)))), images)
+
+
+def test_population_batches_are_augmented_as_in_training():
+    whole = numbered()
+    plain, batches = (batches_of(whole, 8, augment=on, seed=3) for on in (False, True))
+    made = []
+    for unmoved, moved in zip(plain.population(10), batches.population(10), strict=True):
+        images = zip(pixels(plain, unmoved), pixels(batches, moved), strict=True)
+        made.append(tuple(moves(before)[after.numpy().tobytes()] for before, after in images))
+    assert len(set(made)) == 10, "each batch by itself"
+    down, right, mirror = (set(of) for of in zip(*sum(made, ()), strict=True))
+    assert down == right == set(range(9))
+    assert mirror == {False, True}
+    batches.train(3)
+    assert torch.equal(list(batches.population(10))[-1], moved)
 
 
 def test_statistics_are_those_of_the_pixels():
@@ -167,6 +203,20 @@ def test_the_holdout_is_cut_from_the_training_set(monkeypatch):
         data.refuse_sizes(Data("cifar10", train_images=33, test_images=8, holdout=8), None)
 
 
+def test_binary_pixels_are_cut_at_half_their_range(monkeypatch):
+    grey = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(4, 1, 1, 1)
+    split = Split(grey, torch.arange(4))
+    monkeypatch.setattr(data, "_whole", lambda *_: DataSet(split, split, 4, "test"))
+    config = Data("mnist", train_images=4, test_images=2, batch_size=2, binary=True)
+    made = data.load(config, None, CPU)
+    for part in (made.train, made.test):
+        assert torch.equal(part.images, (grey[: len(part)] >= 128).to(torch.uint8))
+    images, _ = Batches(made, config, 0).train(0)
+    assert images.unique().tolist() == [0, 1], "and not scaled"
+    config.binary = False
+    assert torch.equal(data.load(config, None, CPU).test.images, grey[:2])
+
+
 def test_the_stand_in_is_the_same_at_every_call_and_no_toy(monkeypatch):
     monkeypatch.setitem(standin.SIZES, "cifar10", (4000, 1000, 32, 3))
     made, again = standin.stand_in("cifar10"), standin.stand_in("cifar10")
@@ -188,6 +238,19 @@ def test_real_cifar10_is_read_and_its_statistics_are_the_known_ones():
     mean, std = sets.statistics(whole.train.images)
     assert (mean / 255).tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-4)
     assert (std / 255).tolist() == pytest.approx([0.2470, 0.2435, 0.2616], abs=1e-4)
+
+
+def test_real_mnist_is_read_and_its_statistics_are_the_known_ones():
+    root = real_data_root()
+    if not (root / "MNIST").is_dir():
+        pytest.skip(f"no real MNIST: {root} has no folder MNIST")
+    whole = mnist.load(root)
+    assert whole.train.images.shape == (60_000, 28, 28, 1)
+    assert whole.test.images.shape == (10_000, 28, 28, 1)
+    assert torch.bincount(whole.test.labels).tolist()[:3] == [980, 1135, 1032]
+    mean, std = sets.statistics(whole.train.images)
+    assert (mean / 255).tolist() == pytest.approx([0.1307], abs=1e-4)
+    assert (std / 255).tolist() == pytest.approx([0.3081], abs=1e-4)
 
 
 def test_a_corrupt_file_is_named_and_never_trained_on(tmp_path):

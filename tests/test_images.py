@@ -231,6 +231,17 @@ def mapped(drawn, strength, image):
     return (image.flatten(1, 2) @ matrix.mT + offset[:, None]).view(image.shape)
 
 
+def test_factors_are_drawn_uniformly_from_both_sides_of_zero_and_lighting_normally():
+    drawn = photometric.draw(20_000, torch.Generator().manual_seed(0))
+    factors, lighting = drawn[:, :3], drawn[:, 3:]
+    assert drawn.shape == (20_000, 6)
+    assert factors.abs().max() <= 1
+    assert drawn.mean(0).abs().max() < 0.02
+    assert factors.std(0).tolist() == pytest.approx([3**-0.5] * 3, abs=0.01)
+    assert lighting.std(0).tolist() == pytest.approx([1] * 3, abs=0.02)
+    assert (drawn.T.corrcoef() - torch.eye(6)).abs().max() < 0.03, "each by itself"
+
+
 def test_colours_at_strength_zero_are_what_they_were():
     image = torch.rand(1, 4, 5, 3) * 255
     torch.testing.assert_close(mapped([1.0, -1, 1, 1, 1, 1], 0.0, image), image)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from batchnorm import models
-from batchnorm.config import Model
+from batchnorm.config import FIXED_DEPTHS, Model
 from batchnorm.layers import (
     BATCH_NORMS,
     ActivationBatchNorm,
@@ -14,8 +14,8 @@ from batchnorm.layers import (
     gather_population_statistics,
 )
 from batchnorm.models.inception import MODULES, inception
-from batchnorm.models.unit import LocalResponseNorm
-from conftest import script, small_run
+from batchnorm.models.unit import Branches, LocalResponseNorm
+from conftest import script
 
 OUTPUTS = {  # of Figure 5 at 224 x 224, with 3c and 4e as they are after their stride of 2
     "convolution_1": (64, 112),
@@ -93,8 +93,12 @@ def test_every_nonlinearity_is_normalized():
 
 
 def test_the_longest_way_through_has_the_depth_that_is_asked_for():
-    in_modules = 3 * len(MODULES)  # the double 3x3: one that reduces and two
-    assert 3 + in_modules + 1 == config().depth
+    def depth(row) -> int:
+        ways = row if isinstance(row, Branches) else [row]
+        return max(sum(isinstance(m, nn.Conv2d | nn.Linear) for m in w.modules()) for w in ways)
+
+    depths = [depth(row) for row in empty(norm="batch").children()]
+    assert sum(depths) == FIXED_DEPTHS["inception"] == config().depth
 
 
 def test_lrn_stands_on_both_sides_of_the_second_convolutions():
@@ -173,9 +177,3 @@ def test_figure_5_is_printed_with_our_counts_beside_it(capsys):
         assert count in said.partition("By reading:")[2]
     assert script("figure_5").main(["--maps-4cd", "608", "--norm", "none"]) == 0
     assert "14x14x608" in capsys.readouterr().out
-
-
-def test_members_of_an_ensemble_draw_their_own_weights():
-    first, second = small_run(seed=3), small_run(seed=3, own_draws=2)
-    assert first.draws == 3
-    assert second.draws not in {small_run(seed=seed).draws for seed in range(1000)}

@@ -241,6 +241,7 @@ def test_population_statistics_are_means_over_batches(network):
 
 
 def test_population_statistics_of_the_second_layer_see_batch_statistics_and_no_dropout(network):
+    network[2] = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
     batches = [torch.randn(8, 3, 5, 5) * (1 + i) + i for i in range(4)]
     gather_population_statistics(network, batches)
     first = BatchNorm(6)

@@ -3,12 +3,17 @@
 import copy
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from batchnorm import record
+from batchnorm.config import completed
 from conftest import script, small_run
+from planted import ALIKE, one_record
 
 
 def test_a_record_reads_back_as_it_was_written(tmp_path):
@@ -74,7 +79,7 @@ def test_a_record_that_lacks_its_probabilities_is_not_published(tmp_path):
 
 
 def test_only_clean_current_real_declared_records_are_published():
-    refusal = script("publish").refusal
+    publish = script("publish")
     config = small_run(scale="quick", precision="auto", model__norm="batch").config()
     declared = {"a-0": config}
     good = {"config": config, "environment": {"commit": "c", "dirty": False, "data_checksum": "d"}}
@@ -82,13 +87,14 @@ def test_only_clean_current_real_declared_records_are_published():
     known = {"c": True, "lost": False}
 
     usual = {"precision": "float32", "statistics per batch": 1, "data of checksum": "d"}
+    usual["loader"] = "memory"
 
     def why(declared=declared, scale="quick", stand_in=False, **environment) -> str | None:
         record = copy.deepcopy(good)
         record["config"]["scale"] = scale
         record["config"]["data"]["stand_in"] = stand_in
         record["environment"] |= environment
-        return refusal(record, declared, known, usual)
+        return publish.refusal(record, declared, known) or publish.odd(record, usual)
 
     assert why() is None
     assert "not committed" in why(dirty=True)
@@ -100,6 +106,7 @@ def test_only_clean_current_real_declared_records_are_published():
     )
     assert "statistics per batch 4, but most" in why(statistics_batch=4)
     assert "data of checksum e, but most" in why(data_checksum="e")
+    assert "loader stream, but most" in why(loader="stream")
     assert "does not declare" in why({})
     assert "STAND-IN" in why(stand_in=True)
     assert "smoke" in why(scale="smoke")
@@ -119,10 +126,67 @@ def test_the_usual_precision_is_that_of_the_records_that_leave_it_to_the_machine
         }
         for c, e in made
     ]
-    data = {"data of checksum": "d"}
+    data = {"data of checksum": "d", "loader": "memory"}
     assert usual(records) == {"precision": "bfloat16", "statistics per batch": 4, **data}
     assert usual(records[:3]) == {"precision": "bfloat16", "statistics per batch": 1, **data}
     assert usual(records[3:]) == {"statistics per batch": 4, **data}
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch, capsys):
+    """scripts/publish.py from outputs to results, whose experiment declares one seed of an arm: ->
+    exit status, stdout, stderr."""
+    publish = script("publish")
+    config = completed(one_record("baseline", 0, ALIKE["baseline"])["config"])
+    monkeypatch.setattr(publish, "declared_runs", lambda *study: {"baseline-0": config})
+    monkeypatch.setattr(publish, "in_history", lambda commits: dict.fromkeys(commits, True))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["publish.py", "--source", "outputs", "--target", "results"])
+    return lambda: (publish.main(), *capsys.readouterr())
+
+
+def written(root, seed=0, dirty=False):
+    """The file of a planted record."""
+    made = one_record("baseline", seed, ALIKE["baseline"])
+    made["environment"]["dirty"] = dirty
+    record.write(record.record_path(root, made["config"]), made)
+    return record.record_path(root, made["config"])
+
+
+def test_good_records_are_promoted_and_the_others_named(tmp_path, published):
+    good, bad = written(tmp_path / "outputs"), written(tmp_path / "outputs", seed=1, dirty=True)
+    status, said, refused = published()
+    assert (status, said) == (1, "1 records promoted to results/records, 1 refused\n")
+    outputs, results = tmp_path / "outputs", tmp_path / "results"
+    expected = f"refused: {bad.relative_to(tmp_path)} was made by code that is not committed\n"
+    assert refused == expected
+    (promoted,) = results.rglob("*.json")
+    assert promoted.relative_to(results) == good.relative_to(outputs)
+    assert record.load(promoted) == record.load(good)
+    bad.unlink()
+    assert published() == (0, "1 records promoted to results/records, 0 refused\n", "")
+
+
+def test_records_made_otherwise_than_the_reference_beside_them_are_refused(tmp_path, published):
+    mine = written(tmp_path / "outputs")
+    made = record.load(mine)
+    made["environment"]["data_checksum"] = "another"
+    record.write(mine, made)
+    for seed in (1, 2):
+        written(tmp_path / "results", seed=seed)
+    status, _, said = published()
+    assert status == 1
+    assert "was made with data of checksum another, but most of its experiment with 0" in said
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 2
+
+
+def test_a_published_record_that_is_no_longer_declared_is_named(tmp_path, published):
+    written(tmp_path / "outputs")
+    stale = written(tmp_path / "results", seed=1)
+    status, _, said = published()
+    assert status == 1
+    assert said.startswith("in results already, to be made anew or removed: ")
+    assert f"{stale.relative_to(tmp_path)} is of a run that its experiment does not declare" in said
 
 
 def test_statistics_over_other_images_make_another_run():
@@ -147,3 +211,25 @@ def test_the_commit_is_that_of_the_source_tree():
         "0" * 40: False,
         None: False,
     }
+
+
+CHANGED = {  # file -> whether a run may depend on it
+    **dict.fromkeys(("src/a.py", "src/new.py", "configs/a.yaml", "scripts/a.py"), True),
+    **{"pyproject.toml": True, "requirements.lock": True, "README.md": False},
+}
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git")
+@pytest.mark.parametrize("path", CHANGED)
+def test_code_is_not_committed_where_a_run_depends_on_what_is_not(path, tmp_path, monkeypatch):
+    for one in (tmp_path / name for name in CHANGED if name != "src/new.py"):
+        one.parent.mkdir(exist_ok=True)
+        one.write_text("old")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for said in (["init"], ["add", "."], [*who, "commit", "-m", "all"]):
+        subprocess.run(["git", *said], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(record, "SOURCE", tmp_path)
+    version = record.code_version.__wrapped__  # as if asked for the first time
+    assert version()["dirty"] is False
+    (tmp_path / path).write_text("changed")
+    assert version()["dirty"] is CHANGED[path]

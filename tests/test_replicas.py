@@ -48,12 +48,23 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
             found[f"{kind} loss"] = training.train_step(
                 state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
             )
+        found["masks"] = dropout_masks(data)
         found["in turn"] = replicas.in_turn([f"{rank}{i}" for i in range(2 - rank)])
         model = training.start(bn_run(False), data, CPU).model.eval()
         shared = batches(data, bn_run(False).data, 0, rank, 2).test(16, shared=True)
         with torch.no_grad():
             found["score"] = score(model, shared)
     torch.save(found, folder / f"{rank}.pt")
+
+
+def dropout_masks(data: DataSet) -> torch.Tensor:
+    """What Dropout leaves out in a first step, on the same images in all processes."""
+    run, masks = small_run(model__dropout=0.5), []
+    state = training.start(run, data, CPU)
+    (layer,) = (m for m in state.model.modules() if isinstance(m, torch.nn.Dropout))
+    layer.register_forward_hook(lambda _, __, left: masks.append(left == 0))
+    training.train_step(state, run, batches(data, run.data, 0, 0, 2), 18, "float32")
+    return masks[0]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +111,12 @@ def test_what_is_evaluated_is_shared_out_and_put_together(of_two, small_data):
     for found in of_two:
         assert found["in turn"] == ["00", "10", "01"]
         assert found["score"] == pytest.approx(alone, rel=1e-6)
+
+
+def test_each_process_draws_dropout_masks_of_its_own(of_two):
+    first, second = (found["masks"] for found in of_two)
+    assert not torch.equal(first, second)
+    assert 0.3 < first.float().mean() < 0.8
 
 
 def test_both_kinds_of_statistics_are_not_the_same(of_two):
@@ -199,6 +216,7 @@ def test_the_same_command_under_torchrun_trains_the_same_run(tmp_path):
         assert found["environment"]["loader"] == "stream"
         assert found["environment"]["replicas"] == replicas_
         assert found["environment"]["statistics_batch"] == batch
+        assert found["environment"]["classes"] == 3
     assert not list(tmp_path.glob("two/**/*.ckpt"))
 
 

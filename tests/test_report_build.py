@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchnorm.report import build, statistics, tables
+from batchnorm.report import build, comparison, statistics, tables
 from batchnorm.report.statistics import Estimate, estimate, repeat_interval
 from planted import ALIKE, plant
 
@@ -60,7 +60,8 @@ def test_stand_in_data_are_in_every_name_and_text(tmp_path):
 def test_the_table_holds_the_papers_columns_beside_ours(tmp_path):
     plant(tmp_path, noise=0)
     plant(tmp_path, {"bn_baseline": [(0, 0.1), (1, 0.3)]}, seeds=1)
-    numbers = tables.learning_rate(statistics.load(tmp_path)).set_index("arm")
+    printed = tables.printed(statistics.load(tmp_path))
+    numbers = printed.numbers.set_index("arm")
     row = numbers.loc["bn_x5"]
     assert row["steps"] == pytest.approx(169.23, abs=0.01)
     assert row["speed_up"] == pytest.approx(3100 / 169.23, abs=0.01)
@@ -68,7 +69,7 @@ def test_the_table_holds_the_papers_columns_beside_ours(tmp_path):
     assert (row["paper_model"], row["paper_steps"]) == ("BN-x5", 2.1)
     assert row["paper_speed_up"] == pytest.approx(31 / 2.1)
     assert numbers.loc["baseline_x30", "diverged"] == 3
-    text = tables.markdown(numbers.reset_index())
+    text = printed.markdown()
     assert "(2 of 3 seeds)" in text
     assert "| never | – |" in text
 
@@ -76,26 +77,31 @@ def test_the_table_holds_the_papers_columns_beside_ours(tmp_path):
 def test_yours_agree_or_differ():
     seeds = [0.60, 0.61, 0.62]
     near = repeat_interval(seeds, 3)
-    assert tables.agreement(estimate(seeds), near) == "agrees"
-    assert tables.agreement(estimate([0.7] * 3), near) == "differs"
-    assert tables.agreement(estimate(seeds), repeat_interval([0.6], 3)) == "no reference"
+    assert comparison.agreement(estimate(seeds), near) == "agrees"
+    assert comparison.agreement(estimate([0.7] * 3), near) == "differs"
+    assert comparison.agreement(estimate(seeds), repeat_interval([0.6], 3)) == "no interval"
+    assert comparison.agreement(estimate(seeds), repeat_interval([], 3)) == "no reference"
     nan = float("nan")
     never = Estimate(nan, nan, nan, 3, missing=3)
-    assert tables.agreement(never, never) == "agrees"
-    assert tables.agreement(never, near) == tables.agreement(estimate(seeds), never) == "differs"
+    assert comparison.agreement(never, never) == "agrees"
+    assert (
+        comparison.agreement(never, near)
+        == comparison.agreement(estimate(seeds), never)
+        == "differs"
+    )
     exact = repeat_interval([0.1] * 3, 3)  # at chance: an interval without width
-    assert tables.agreement(estimate([0.1, 0.1003]), exact, tables.SAME) == "agrees"
+    assert comparison.agreement(estimate([0.1, 0.1003]), exact, comparison.SAME) == "agrees"
 
 
 def test_the_comparison_fits_a_terminal(tmp_path):
     plant(tmp_path / "yours", {**ALIKE, "bn_x30": [(0, 0.1), (1, 0.65)]})
     plant(tmp_path / "reference")
     both = [statistics.load(tmp_path / root) for root in ("yours", "reference")]
-    text = tables.comparison(*both, published=True)
+    text = comparison.comparison(*both, published=True)
     assert max(map(len, text.splitlines())) <= 100
     assert "agrees" in text
     assert text.count("differs") == 2  # bn_x30: its accuracy and its speed-up
-    alone = tables.comparison(*both, published=False)  # arms that the paper does not have
+    alone = comparison.comparison(*both, published=False)  # arms that the paper does not have
     assert alone.count("differs") == 1
     assert "speed-up" not in alone and "paper" not in alone
 
@@ -124,6 +130,13 @@ def test_the_script_writes_compares_and_checks(tmp_path, report):
     status, _, said = report("--check")
     assert (status, len(said.splitlines())) == (1, 1)
     assert "bn_x6" in readme.read_text()  # a check writes nothing
+    assert report("--readme", "README.md")[0] == 0
+    drawn = tmp_path / "results/figures/quick/cifar10_learning_rate.png"
+    left = drawn.with_name("of_no_record.png")
+    drawn.rename(left)
+    said = report("--check")[2]
+    assert f"stale: results/{drawn.relative_to(tmp_path / 'results')}; run" in said
+    assert f"of no record: results/{left.relative_to(tmp_path / 'results')}; remove" in said
     status, said, _ = report("--root", "outputs", "--compare")
     assert status == 0
     assert "agrees" in said

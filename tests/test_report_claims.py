@@ -1,10 +1,12 @@
 """Planted effects give the verdicts that the rules promise."""
 
 import json
+import re
 
 import pytest
 
 from batchnorm.report import claims, statistics, verdicts
+from batchnorm.report.statistics import Estimate
 from planted import ALIKE, plant
 
 LEDGER = {claim.id: claim for claim in verdicts.ledger()}
@@ -17,14 +19,20 @@ def verdict(root, claim):
     return verdicts.judge(LEDGER[claim], statistics.load(root))
 
 
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory):
+    root = tmp_path_factory.mktemp("alike")
+    plant(root)
+    return root
+
+
 @pytest.mark.parametrize("claim", claims.RULES)
-def test_holds_when_all_is_as_the_paper_says(tmp_path, claim):
-    plant(tmp_path)
-    row = verdict(tmp_path, claim)
+def test_holds_when_all_is_as_the_paper_says(alike, claim):
+    row = verdict(alike, claim)
     assert (row["verdict"], row["scale"], row["n"]) == ("holds", "quick", 3)
     assert {part["verdict"] for part in row["parts"]} <= {"holds", ""}
     assert row["records"]
-    assert all((tmp_path / path).is_file() for path in row["records"])
+    assert all((alike / path).is_file() for path in row["records"])
     assert any("32x32" in words for words in row["deviations"])
 
 
@@ -65,6 +73,16 @@ def test_inconclusive_when_seeds_scatter(tmp_path, claim):
     assert verdict(tmp_path, claim)["verdict"] == "inconclusive"
 
 
+def test_a_speed_up_over_what_never_gets_there_is_said_to_be_a_bound(tmp_path):
+    plant(tmp_path, {**ALIKE, "bn_x30": LINE[0.4]})
+    plant(tmp_path, ALIKE, seeds=1)
+    row = verdict(tmp_path, "C10")
+    (part,) = (part for part in row["parts"] if part["what"] == "speed-up of bn_x5 over bn_x30")
+    assert part["bounds"] == 2
+    assert re.search(r"at least [\d.]+ \[.*\], a bound in 2 of 3 seeds", verdicts.markdown([row]))
+    assert all(other["bounds"] == 0 for other in row["parts"] if other is not part)
+
+
 def test_inconclusive_when_only_some_seeds_overflow(tmp_path):
     plant(tmp_path, {"baseline_x5": LINE[0.4]})
     plant(tmp_path, {"baseline_x5": 40}, seeds=2)
@@ -100,10 +118,41 @@ def test_full_scale_goes_before_quick(tmp_path):
     assert (row["verdict"], row["scale"], row["n"]) == ("holds", "full", 5)
 
 
+def test_seeds_that_only_some_arms_have_do_not_count(tmp_path):
+    plant(tmp_path)
+    plant(tmp_path, {"baseline": ALIKE["baseline"]}, seeds=5)
+    row = verdict(tmp_path, "C8")
+    assert row["n"] == 3
+    assert {path[-6:] for path in row["records"]} == {"0.json", "1.json", "2.json"}
+
+
+def claimed(rule):
+    """The numbers in a rule's words, each with the side that is claimed: 1 above it, -1 below."""
+    words = re.match(r"(above|below|within|) ?([−±]?)([\d.]+)(?: to ([\d.]+))?", rule)
+    side, sign, number, upper = words.groups()
+    if upper:
+        return {float(number): 1, float(upper): -1}
+    if sign == "±":
+        return {-float(number): 1, float(number): -1}
+    return {float(number) * (-1 if sign == "−" else 1): {"above": 1, "below": -1}[side]}
+
+
+@pytest.mark.parametrize("claim", LEDGER)
+def test_a_rule_judges_by_the_number_that_it_says(claim):
+    for part in LEDGER[claim].measure:
+        limits = claimed(part.rule) if part.rule not in ("", "every seed") else {}
+        for limit, side in limits.items():
+            for inside, expected in ((1e-6, "holds"), (-1e-6, "fails")):
+                value = limit + side * inside
+                found = part.judge(Estimate(value, value, value, n=3))
+                assert found == expected, (part.what, part.rule)
+
+
 def test_no_claim_is_judged_on_stand_in_data(tmp_path):
     plant(tmp_path, stand_in=True)
-    for claim in LEDGER:
-        row = verdict(tmp_path, claim)
+    table = statistics.load(tmp_path)
+    for claim in LEDGER.values():
+        row = verdicts.judge(claim, table)
         assert row["verdict"] == "not run"
         assert "STAND-IN DATA" in row["reason"]
 
@@ -115,7 +164,7 @@ def test_the_ledger_keeps_what_fails_and_says_its_scale(tmp_path):
     json.dumps(rows, allow_nan=False)
     text = verdicts.markdown(rows)
     assert "## C8: fails (quick scale, n 3)" in text
-    assert claims.RULE in text
+    assert all(words in text for words in claims.RULE)
     assert all(claim in text for claim in LEDGER)
 
 
@@ -139,4 +188,6 @@ def test_the_overview_puts_a_verdict_beside_the_statement_that_it_is_about():
 
 
 def test_what_changed_after_runs_is_part_of_the_ledger():
-    assert claims.CHANGED in verdicts.markdown([])
+    text = verdicts.markdown([])
+    assert len(claims.CHANGED) == 5
+    assert all(f"{i}. {words}" in text for i, words in enumerate(claims.CHANGED, 1))

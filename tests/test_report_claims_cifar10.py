@@ -19,9 +19,31 @@ def verdict(root, claim, ends=None, **what):
     return verdicts.judge(LEDGER[claim], statistics.load(root))
 
 
+def planted_all(root, ends=None, **what):
+    """The table of all studies, some arms of which end otherwise."""
+    for experiment, world in planted.WORLDS.items():
+        plant(root, experiment, {k: v for k, v in (ends or {}).items() if k in world}, **what)
+    return statistics.load(root)
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory):
+    return planted_all(tmp_path_factory.mktemp("alike"))
+
+
+@pytest.fixture(scope="module")
+def at_chance(tmp_path_factory):
+    return planted_all(tmp_path_factory.mktemp("chance"), AT_CHANCE)
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory):
+    return planted_all(tmp_path_factory.mktemp("few"), seeds=2)
+
+
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_holds_when_all_is_as_the_paper_says(tmp_path, claim):
-    row = verdict(tmp_path, claim)
+def test_holds_when_all_is_as_the_paper_says(alike, claim):
+    row = verdicts.judge(LEDGER[claim], alike)
     assert (row["verdict"], row["scale"], row["n"]) == ("holds", "quick", 3), row["parts"]
     assert {part["verdict"] for part in row["parts"]} <= {"holds", ""}
 
@@ -117,13 +139,13 @@ def test_a_baseline_that_did_not_learn_decides_nothing(tmp_path, claim, arm, end
 
 
 @pytest.mark.parametrize("claim", [one for one in CLAIMS if one != "C26"])
-def test_nothing_follows_where_nothing_learned(tmp_path, claim):
-    assert verdict(tmp_path, claim, AT_CHANCE)["verdict"] == "inconclusive"
+def test_nothing_follows_where_nothing_learned(at_chance, claim):
+    assert verdicts.judge(LEDGER[claim], at_chance)["verdict"] == "inconclusive"
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_not_run_with_too_few_seeds(tmp_path, claim):
-    row = verdict(tmp_path, claim, seeds=2)
+def test_not_run_with_too_few_seeds(two_seeds, claim):
+    row = verdicts.judge(LEDGER[claim], two_seeds)
     assert (row["verdict"], row["records"]) == ("not run", [])
     assert "needs 3 seeds" in row["reason"]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from markupsafe import escape
 from plotly.offline import get_plotlyjs
 
 import planted_all
-from batchnorm.report import build, page, statistics
+from batchnorm.report import build, claims, page, statistics
 from conftest import script
 from planted import plant
 
@@ -86,6 +87,7 @@ def test_claims_tables_and_what_made_the_records_are_there(html):
     for words in ("C8", "inconclusive", "not run", "Deviations", "data checksum", "0" * 40):
         assert words in html
     assert "scripts/reproduce.py cifar10_depth scale=quick" in html
+    assert all(str(escape(words)) in html for words in (*claims.RULE, *claims.CHANGED))
     assert "<td>1.0 [1.0, 1.0]</td>" in html  # of the table after Figure 3
     ours = html.replace(get_plotlyjs(), "")
     assert len(html) - len(ours) > 4_000_000  # there once

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import planted_cifar10
+from batchnorm import record
 from batchnorm.report import (
     build,
     look,
@@ -16,7 +17,7 @@ from batchnorm.report import (
     studies_rates,
 )
 from planted import plant as plant_curves
-from planted_cifar10 import HIT, LAYERS, WORLDS, plant
+from planted_cifar10 import HIT, LAYERS, WORLDS, made_of, plant
 
 FIGURES = {
     "cifar10_dropout": studies_cifar10.dropout,
@@ -44,11 +45,10 @@ def test_every_study_has_its_figure_and_its_points(tmp_path, experiment):
 def test_unfinished_and_overflowed_studies_can_be_drawn(tmp_path, experiment, stand_in):
     for arm in (next(iter(WORLDS[experiment])), list(WORLDS[experiment])[-1]):
         for end in (0.5, HIT):
-            plant(tmp_path / arm / str(end), experiment, {arm: end}, seeds=1, stand_in=stand_in)
-            for path in (tmp_path / arm / str(end)).rglob("*.json"):
-                if path.stem != f"{arm}-0":
-                    path.unlink()
-            figure = FIGURES[experiment](statistics.load(tmp_path / arm / str(end)))
+            root = tmp_path / arm / str(end)
+            made = made_of(experiment, arm, 0, end, stand_in=stand_in)
+            record.write(record.record_path(root, made["config"]), made)
+            figure = FIGURES[experiment](statistics.load(root))
             assert look.render(figure, "svg")
             assert ("STAND-IN" in figure._suptitle.get_text()) == stand_in
 

@@ -1,5 +1,7 @@
 """Stacked training: many small networks as one computation, each as if it were alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from batchnorm.config import Data, Model, Optim
 from batchnorm.data import DataSet, Split
 from batchnorm.probes import PROBES
 from batchnorm.stack import stackable
-from batchnorm.together import Member, stacks, train_together
+from batchnorm.together import Member, restored, stacks, train_together
 from conftest import small_run
 
 CPU = torch.device("cpu")
@@ -44,6 +46,15 @@ def mlp_run(seed=0, norm="none", lr=0.5, probes=(), scale=10.0, steps=200, evalu
         ),
         optim=Optim(lr=lr, epochs=steps / 25, final_lr=0.5),
     )
+
+
+def changed(key, value):
+    """A run like mlp_run(), but for one key such as optim.momentum."""
+    run = mlp_run()
+    part, _, name = key.rpartition(".")
+    if not part:
+        return replace(run, **{name: value})
+    return replace(run, **{part: replace(getattr(run, part), **{name: value})})
 
 
 def together(runs, folder, data=None) -> list[record.Record]:
@@ -88,13 +99,15 @@ def test_stopped_before_its_record_it_is_not_trained_again(tmp_path):
     ]
 
 
-def test_killed_and_gone_on_with_ends_in_the_same_records(tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [15.0, 0.0])
+def test_killed_and_gone_on_with_ends_in_the_same_records(every, tmp_path, monkeypatch):
+    monkeypatch.setattr("batchnorm.together.SAVE_EVERY", every)
     runs = [mlp_run(seed, "batch") for seed in (0, 1, 2)]
     whole = together(runs, tmp_path / "whole")
     saves, save = [], checkpoint.save
 
     def dies(path, config, state):
-        if len(saves) == 5:  # in the middle of the second evaluation's checkpoints
+        if len(saves) == 5:  # in the middle of the second checkpoints
             raise KeyboardInterrupt
         saves.append(path)
         save(path, config, state)
@@ -107,6 +120,45 @@ def test_killed_and_gone_on_with_ends_in_the_same_records(tmp_path, monkeypatch)
         for key in before["metrics"].keys() - {"seconds"}:
             near = pytest.approx(before["metrics"][key], rel=1e-4, abs=2e-5)
             assert after["metrics"][key] == near
+
+
+def test_every_member_is_told_of_its_evaluations_and_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.setattr("batchnorm.together.SAVE_EVERY", float("inf"))  # at evaluations alone
+    runs = [mlp_run(0), mlp_run(1)]
+    rows, saved, made = ({run.seed: [] for run in runs} for _ in range(3))
+    members = [
+        Member(
+            run,
+            tmp_path / f"{run.seed}.ckpt",
+            on_row=rows[run.seed].append,
+            on_progress=lambda state, steps, n=run.seed: saved[n].append((state.step, steps)),
+            on_record=made[run.seed].append,
+        )
+        for run in runs
+    ]
+    train_together(members, digits(), CPU)
+    for run in runs:
+        (metrics,) = (one["metrics"] for one in made[run.seed])
+        for key in ("step", "test/loss"):
+            assert [row[key] for row in rows[run.seed]] == metrics[key]
+        assert saved[run.seed] == [(step, 200) for step in metrics["step"]]
+
+
+def test_a_member_with_draws_of_its_own_has_batches_of_its_own(tmp_path):
+    run = changed("own_draws", 2)
+    one = restored(Member(run, tmp_path / "a.ckpt"), digits(), CPU)
+    assert one.batches.seed == run.draws != run.seed
+
+
+def test_the_seconds_before_a_checkpoint_count(tmp_path):
+    runs = [mlp_run(0), mlp_run(1)]
+    for run in runs:
+        one = restored(Member(run, tmp_path / f"{run.name}.ckpt"), digits(), CPU)
+        one.state.seconds = 1000.0
+        checkpoint.save(one.member.saved, training.identity(run, one.batches, "float32"), one.state)
+    for made in together(runs, tmp_path):
+        assert 1000 < made["metrics"]["seconds"][0] < made["summary"]["seconds"] < 2000
+        assert made["summary"]["images_per_second"] == 200 * 20 / made["summary"]["seconds"]
 
 
 def test_a_checkpoint_of_another_run_does_not_keep_the_others_from_training(tmp_path):
@@ -141,6 +193,54 @@ def test_what_is_stacked():
     assert sizes == [5, 2, 5, 2, 1]
     (group,) = stacks(many[:7], torch.device("cuda"))
     assert len(group) == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim.momentum", 0.9),
+        ("optim.weight_decay", 1e-3),
+        ("model.dropout", 0.1),
+        ("model.norm", "batch_detached"),
+        ("data.augment", True),
+        ("data.name", "image_folder"),
+        ("precision", "bfloat16"),
+        ("probes", ["inference"]),
+    ],
+)
+def test_what_a_stack_does_not_do_trains_alone(key, value):
+    assert not stackable(changed(key, value))
+    assert len(stacks([changed(key, value)] * 2, CPU)) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim.epochs", 9.0),
+        ("optim.epochs_multiplier", 2.0),
+        ("evaluations", 5),
+        ("probes", ["norms"]),
+        ("data.train_images", 400),
+        ("model.width", 8),
+    ],
+)
+def test_runs_of_other_shapes_are_stacked_apart(key, value):
+    assert stackable(changed(key, value))
+    assert len(stacks([mlp_run(), changed(key, value)], CPU)) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("optim.lr", 0.1),
+        ("optim.final_lr", 0.1),
+        ("model.init", "he"),
+        ("model.init_scale", 1.0),
+    ],
+)
+def test_runs_of_one_shape_are_stacked_whatever_they_start_from(key, value):
+    assert len(stacks([mlp_run(), changed(key, value)], CPU)) == 1
 
 
 def test_probes_change_nothing(tmp_path):

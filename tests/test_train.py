@@ -3,6 +3,9 @@
 import dataclasses
 import os
 import shutil
+from itertools import pairwise
+from math import isfinite
+from statistics import fmean
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ import torch
 from batchnorm import checkpoint, models, optim
 from batchnorm import train as training
 from batchnorm.data import Batches, DataSet, Split
+from batchnorm.evaluate import evaluate
 from batchnorm.layers import NORMS, BatchNorm
 from batchnorm.record import RecordError
 from conftest import small_run
@@ -96,12 +100,89 @@ def test_one_step_changes_every_parameter(small_data):
         assert not torch.equal(before[name], parameter), name
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_trains_and_is_evaluated_in_its_precision(precision, small_data):
+    run, seen = small_run(**NORM), []
+    state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
+    state.model[0].register_forward_hook(lambda _, __, maps: seen.append(maps.dtype))
+    training.train_step(state, run, batches, 18, precision)
+    assert seen == [getattr(torch, precision)]
+    evaluate(state.model, batches, precision, 1)
+    assert len(seen) > 2, "population statistics, and the test images"
+    assert set(seen) == {getattr(torch, precision)}
+
+
+def test_members_of_an_ensemble_draw_weights_batches_and_dropout_of_their_own(
+    small_data, tmp_path, monkeypatch
+):
+    one, other = small_run(seed=3), small_run(seed=3, own_draws=2)
+    assert one.draws == 3
+    assert other.draws not in {small_run(seed=seed).draws for seed in range(1000)}
+    weights = [training.start(run, small_data, CPU).model[0].weight for run in (one, other)]
+    assert not torch.equal(*weights)
+    batches = Batches(small_data, one.data, 3)
+    losses = [
+        training.train_step(training.start(one, small_data, CPU), run, batches, 18, "float32")
+        for run in (one, other)
+    ]
+    assert not torch.equal(*losses), "from equal weights, on equal images: Dropout's masks differ"
+    asked = []
+
+    def noting(data, config, seed, *rest):
+        asked.append(seed)
+        return Batches(data, config, seed, *rest)
+
+    monkeypatch.setattr(training, "batches_of", noting)
+    trained(other, small_data, tmp_path)
+    assert asked == [other.draws]
+
+
 def test_evaluating_does_not_change_the_training(small_data, tmp_path):
     """However often a run is evaluated, it ends in the same place."""
     few = trained(small_run(evaluations=1, **NORM), small_data, tmp_path / "few")
     many = trained(small_run(evaluations=9, **NORM), small_data, tmp_path / "many")
     assert few["summary"]["test/loss"] == many["summary"]["test/loss"]
     assert len(many["metrics"]["step"]) > len(few["metrics"]["step"]) == 1
+
+
+def test_population_statistics_are_of_few_batches_along_the_curve_and_of_many_at_its_end(
+    small_data, tmp_path, monkeypatch
+):
+    asked = []
+
+    def noting(model, batches, precision, population_batches):
+        asked.append(population_batches)
+        return evaluate(model, batches, precision, 1)
+
+    monkeypatch.setattr(training, "evaluate", noting)
+    trained(small_run(), small_data, tmp_path)
+    assert asked == [8, 8, 8, 100]
+
+
+def test_the_training_metrics_are_means_since_the_last_evaluation(
+    small_data, tmp_path, monkeypatch
+):
+    step, losses, shares = training.train_step, [], []
+
+    def noting(state, *rest):
+        before = float(state.correct)
+        losses.append(float(step(state, *rest)))
+        shares.append((float(state.correct) - before) / 16)
+        return torch.tensor(losses[-1])
+
+    monkeypatch.setattr(training, "train_step", noting)
+    metrics = trained(small_run(), small_data, tmp_path)["metrics"]
+    between = [slice(*ends) for ends in pairwise([0, *metrics["step"]])]
+    assert len(losses) == metrics["step"][-1] == 18
+    assert metrics["train/loss"] == pytest.approx([fmean(losses[part]) for part in between], 1e-5)
+    assert metrics["train/accuracy"] == pytest.approx([fmean(shares[part]) for part in between])
+
+
+def test_what_is_watched_at_the_end_alone_is_none_before_it(small_data, tmp_path):
+    metrics = trained(small_run(probes=["training_set"]), small_data, tmp_path)["metrics"]
+    *before, last = metrics["training_set/accuracy"]
+    assert before == [None] * 3
+    assert 0 <= last <= 1
 
 
 def test_overflow_ends_the_run_and_is_recorded_with_its_step(small_data, tmp_path):
@@ -112,6 +193,16 @@ def test_overflow_ends_the_run_and_is_recorded_with_its_step(small_data, tmp_pat
     assert record["summary"]["test/accuracy"] is None
     steps = record["metrics"].get("step", [])
     assert all(step < record["summary"]["diverged_at_step"] for step in steps)
+
+
+def test_no_checkpoint_is_of_a_loss_that_overflowed(small_data, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)  # a checkpoint at every step
+    monkeypatch.setattr(checkpoint, "save", lambda *content: saved.append(float(content[2].loss)))
+    run = small_run(optim__lr=1e18, optim__epochs=20.0, evaluations=1)
+    assert trained(run, small_data, tmp_path)["summary"]["diverged"]
+    assert saved
+    assert all(map(isfinite, saved))
 
 
 def test_the_first_loss_that_is_not_finite_is_found():
@@ -197,9 +288,14 @@ def test_a_run_is_not_gone_on_with_on_other_images(small_data, tmp_path):
     other = dataclasses.replace(small_data, checksum="one file more")
     with pytest.raises(RecordError, match="data_checksum: test -> one file more"):
         training.train(run, other, CPU, path)
-    del first["data_checksum"]  # as older code left it
-    checkpoint.save(path, first, training.start(run, small_data, CPU))
-    training.train(run, other, CPU, path)
+
+
+def test_streamed_images_make_another_run_than_those_in_memory(small_data):
+    run = small_run()
+    batches = training.batches_of(small_data, run.data, 0)
+    whole = training.identity(run, batches, "float32")
+    batches.loader = "stream"
+    assert training.identity(run, batches, "float32") == {**whole, "loader": "stream"}
 
 
 def test_a_run_that_other_code_goes_on_with_is_not_clean(small_data, tmp_path, monkeypatch):
@@ -209,6 +305,17 @@ def test_a_run_that_other_code_goes_on_with_is_not_clean(small_data, tmp_path, m
     batches = training.batches_of(small_data, run.data, 0)
     checkpoint.save(path, training.identity(run, batches, "float32"), state)
     assert trained(run, small_data, tmp_path)["environment"]["dirty"] is True
+
+
+def test_the_seconds_before_a_checkpoint_count(small_data, tmp_path):
+    run, path = small_run(), tmp_path / "run.ckpt"
+    state = training.start(run, small_data, CPU)
+    state.seconds = 1000.0
+    batches = training.batches_of(small_data, run.data, 0)
+    checkpoint.save(path, training.identity(run, batches, "float32"), state)
+    made = trained(run, small_data, tmp_path)
+    assert 1000 < made["metrics"]["seconds"][0] < made["summary"]["seconds"] < 2000
+    assert made["summary"]["images_per_second"] == 18 * 16 / made["summary"]["seconds"]
 
 
 def test_an_overflow_in_the_last_update_is_an_overflow(small_data, tmp_path, monkeypatch):
