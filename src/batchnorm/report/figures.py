@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from batchnorm.report import statistics
 from batchnorm.report.look import (
     GREY,
+    GRID,
     HALO,
     SMALL,
     WIDTH,
@@ -18,6 +19,7 @@ from batchnorm.report.look import (
     look,
     network_name,
     seeds_of,
+    split_of,
     spread,
     title,
     with_bn,
@@ -91,10 +93,10 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
             if name in series and (series[name]["arm"] == arm).any():
                 draw(axes, series[name][series[name]["arm"] == arm], place)
     _draw_marks(axes, series, arms)
-    split = "validation" if (table["data.holdout"] > 0).any() else "test"
+    split = split_of(table)
     axes.set(xlabel="training steps", ylabel=f"{split} accuracy", ylim=(0, None))
     axes.set_xlim(0, table["planned"].max() * 1.015)
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
+    axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
     _label_ends(axes, series.get("curve", points[:0]), table)
     if "paper" in series:

@@ -46,6 +46,7 @@ HALO = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # markers on their 
 
 PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
 GRID = {"color": "#E5E5E5", "linewidth": 0.5}
+DOTS = "Small points: one seed each; line: through the medians."
 DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # by data.name, or by data.folder
 DATA_NAMES |= {"imagenette-160": "Imagenette", "imagenet": "ImageNet"}
 NETWORKS = {"small_inception": "small Inception", "inception": "Inception"}
@@ -62,6 +63,11 @@ def data_name(table: pd.DataFrame) -> str:
 def network_name(table: pd.DataFrame) -> str | None:
     """The network of a table's runs, if it is one with a name."""
     return NETWORKS.get(table["model.name"].iloc[0])
+
+
+def split_of(table: pd.DataFrame) -> str:
+    """The images that accuracies are of: validation, if some were held out, else test."""
+    return "validation" if (table["data.holdout"] > 0).any() else "test"
 
 
 def with_bn(table: pd.DataFrame) -> str:

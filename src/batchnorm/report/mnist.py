@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from batchnorm.report import paper, statistics
 from batchnorm.report.look import (
+    GRID,
     SMALL,
     WIDTH,
     bare,
@@ -148,7 +149,7 @@ def _zoom(axes: Axes, points: pd.DataFrame, planned: float) -> None:
 
 
 def _draw_accuracies(axes: Axes, points: pd.DataFrame) -> None:
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
+    axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
     _draw_lines(axes, points)
     ends = points[points["series"] == "ours"].groupby("arm", sort=False).tail(1)

@@ -6,7 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from batchnorm.report import statistics
-from batchnorm.report.look import GREY, SMALL, WIDTH, bare, data_name, footer, look, spread, title
+from batchnorm.report.look import (
+    GREY,
+    GRID,
+    SMALL,
+    WIDTH,
+    bare,
+    data_name,
+    footer,
+    look,
+    spread,
+    title,
+)
 from batchnorm.report.mnist import NETS, PAIRS, norms_of, run_words, step_axis
 from batchnorm.report.watched import EXAMPLES, QUANTILES
 
@@ -41,7 +52,7 @@ def drift(table: pd.DataFrame) -> Figure:
     for place, (kind, words) in enumerate(KINDS.items()):
         axes = figure.add_axes((0.075 + 0.49 * place, 0.365, 0.41, 0.505))
         bare(axes, "top")
-        axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
+        axes.grid(axis="y", **GRID)
         axes.set_axisbelow(True)
         _draw_drift(axes, points[points["kind"] == kind])
         axes.set_title(f"drift {words}", loc="left")

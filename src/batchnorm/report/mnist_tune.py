@@ -12,6 +12,7 @@ from matplotlib.ticker import MultipleLocator
 from batchnorm.report import statistics
 from batchnorm.report.look import (
     GREY,
+    GRID,
     SMALL,
     WIDTH,
     bare,
@@ -20,6 +21,7 @@ from batchnorm.report.look import (
     footer,
     look,
     number,
+    split_of,
     title,
 )
 from batchnorm.report.mnist import NETS, run_words
@@ -93,7 +95,7 @@ def tune(table: pd.DataFrame) -> Figure:
     right = figure.add_axes((0.62, 0.42, 0.37, 0.4))
     _draw_rates(left, points)
     _draw_gaps(right, gaps(points))
-    split = "validation" if (table["data.holdout"] > 0).any() else "test"
+    split = split_of(table)
     left.set_ylabel(f"best {split} accuracy")
     right.set_ylabel("with − without BN, points")
     rates = sorted(points["lr"].unique())
@@ -119,7 +121,7 @@ def _apart(points: pd.DataFrame, stds: list[float]) -> pd.Series:
 def _draw_rates(axes: Axes, points: pd.DataFrame) -> None:
     stds = sorted(points["std"].unique())
     shown = points.assign(x=_apart(points, stds), y=points["accuracy"].clip(FLOOR))
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
+    axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
     for (norm, std), part in shown.groupby(["norm", "std"], sort=False):
         net, at = NETS[norm], part.groupby("x")

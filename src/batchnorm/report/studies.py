@@ -10,6 +10,7 @@ from batchnorm.report import statistics
 from batchnorm.report.look import (
     BN,
     GREY,
+    GRID,
     HALO,
     PLAIN,
     SMALL,
@@ -25,6 +26,7 @@ from batchnorm.report.look import (
     network_name,
     number,
     seeds_of,
+    split_of,
     title,
     where,
 )
@@ -69,7 +71,7 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
         textcoords="offset points",
         ha="center",
     )
-    split = "validation" if (table["data.holdout"] > 0).any() else "test"
+    split = split_of(table)
     axes.set(xlabel="initial learning rate", ylabel=f"best {split} accuracy")
     rates = sorted(points["lr"].unique())
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -77,7 +79,7 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     low, high = points["best"].min(), points["best"].max()
     room = max(high - low, 0.02)
     axes.set_ylim(low - 0.1 * room, high + 0.2 * room)
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.5)
+    axes.grid(axis="y", **GRID)
     title(figure, f"{data_name(table)}: learning rate of the {network_words(table)}")
     footer(figure, _ladder_words(table) + edge_words(points["lr"], chosen["lr"]))
     return figure

@@ -12,6 +12,7 @@ from batchnorm.report import statistics
 from batchnorm.report.claims_cifar10_ablations import BATCHES, STATISTICS
 from batchnorm.report.look import (
     BN,
+    DOTS,
     GREY,
     GRID,
     HALO,
@@ -31,7 +32,6 @@ from batchnorm.report.look import (
     where,
 )
 from batchnorm.report.statistics import Curves, estimate
-from batchnorm.report.studies_cifar10 import DOTS
 
 # claim: what is changed, the arm with the change, the arm without it
 CHANGES: dict[str, list[tuple[str, str, str]]] = {

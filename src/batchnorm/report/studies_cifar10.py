@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from batchnorm.report import paper, statistics
 from batchnorm.report.look import (
     BN,
+    DOTS,
     GREY,
     GRID,
     HALO,
@@ -28,9 +29,6 @@ from batchnorm.report.look import (
     where,
 )
 from batchnorm.report.statistics import CHANCE
-
-DOTS = "Small points: one seed each; line: through the medians."
-
 
 # --- Dropout --------------------------------------------------------------------------------------
 

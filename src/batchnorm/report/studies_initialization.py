@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from batchnorm.report import statistics
 from batchnorm.report.look import (
     BN,
+    DOTS,
     GREY,
     GRID,
     HALO,
@@ -25,7 +26,6 @@ from batchnorm.report.look import (
     title,
     where,
 )
-from batchnorm.report.studies_cifar10 import DOTS
 
 FIXED = 1000 * 3  # where the fixed Gaussian stands on the axis of scales
 WATCHED = {  # arms whose weights are drawn over time

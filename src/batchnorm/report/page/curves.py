@@ -13,7 +13,7 @@ from batchnorm.report import (
     paper,
     statistics,
 )
-from batchnorm.report.look import Ink
+from batchnorm.report.look import Ink, split_of
 from batchnorm.report.mnist import NETS, PAIRS
 from batchnorm.report.page.parts import Frame, Panel
 from batchnorm.report.page.traces import (
@@ -31,11 +31,6 @@ from batchnorm.report.page.traces import (
 )
 
 STEPS = "training steps"
-
-
-def split_of(table: pd.DataFrame) -> str:
-    """The images that accuracies are of: validation, if some were held out, else test."""
-    return "validation" if (table["data.holdout"] > 0).any() else "test"
 
 
 # --- Figure 2 -------------------------------------------------------------------------------------

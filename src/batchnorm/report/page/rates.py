@@ -12,9 +12,8 @@ from batchnorm.report import (
     studies_cifar10,
     studies_rates,
 )
-from batchnorm.report.look import GREY, Ink
+from batchnorm.report.look import DOTS, GREY, Ink, split_of
 from batchnorm.report.mnist import NETS
-from batchnorm.report.page.curves import split_of
 from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.traces import (
     MEDIAN,
@@ -25,8 +24,6 @@ from batchnorm.report.page.traces import (
     line,
     of_net,
 )
-
-DOTS = "Small points: one seed each; line: through the medians."
 
 
 def ticks_at(points: pd.DataFrame, x: str) -> dict[str, dict]:

@@ -14,11 +14,11 @@ from batchnorm.report import (
     studies_initialization,
 )
 from batchnorm.report.claims import EXPERIMENT
-from batchnorm.report.look import BN, PLAIN, Ink
+from batchnorm.report.look import BN, DOTS, PLAIN, Ink
 from batchnorm.report.mnist import NETS
 from batchnorm.report.page.curves import STEPS
 from batchnorm.report.page.parts import Frame, Panel, name_of
-from batchnorm.report.page.rates import DOTS, ticks_at
+from batchnorm.report.page.rates import ticks_at
 from batchnorm.report.page.traces import (
     SHORT,
     differences,
