@@ -88,11 +88,14 @@ def usual_training(run: Run, root: Path) -> Callable[[int], None]:
 # --- ours -----------------------------------------------------------------------------------------
 
 
-def our_training(run: Run, root: Path) -> tuple[Callable[[int], None], train.State, Batches, str]:
+def our_training(
+    run: Run, root: Path | data.Where, device: torch.device = CPU
+) -> tuple[Callable[[int], None], train.State, Batches, str]:
     """A function that trains so many steps as a run does, and what it trains with."""
-    images = data.load(run.data, root, CPU)
-    batches = Batches(images, run.data, run.seed)
-    state, precision = train.start(run, images, CPU), train.resolve_precision(run.precision, CPU)
+    images = data.load(run.data, root, device)
+    batches = data.batches(images, run.data, run.draws)
+    state = train.start(run, images, device)
+    precision = train.resolve_precision(run.precision, device)
 
     def steps(count: int) -> None:
         for _ in range(count):

@@ -1,0 +1,161 @@
+"""How fast training is on a GPU: a step as runs take it, its parts, compiled, and several runs side
+by side. Without data, on generated images: as fast.
+
+    python scripts/bench_gpu.py [EXPERIMENT/ARM ...] [--rounds 3] [--steps 100] [--beside 1,2,4,8]
+                                [--compiled] [KEY=VALUE ...]
+"""
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import torch
+from torch import nn
+
+from batchnorm import data, train
+from batchnorm.config import ConfigError, Run
+from batchnorm.experiment import plan, where
+from bench import our_training, report, timed
+
+NETWORKS = [  # at full scale
+    "cifar10_learning_rate/bn_x30",
+    "cifar10_inception_published/bn_augmented",
+    "imagenette/bn_x5",
+]
+WARM = 15  # steps, in which kernels are chosen and loaded
+
+
+def asked(network: str, overrides: list[str]) -> tuple[Run, data.Where]:
+    """The run of an arm of an experiment, and where its images are."""
+    experiment, _, arm = network.partition("/")
+    given = [f"experiment={experiment}", f"arm={arm}", "seed=0", "scale=full"]
+    made = plan([*given, "output=/nonexistent", *overrides])
+    return made.runs[0], where(made.cfg)
+
+
+def seconds(work: Callable[[int], object], steps: int, device: torch.device) -> float:
+    """Of one step, once the device has done them all."""
+
+    def done() -> None:
+        work(steps)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return timed(done) / steps
+
+
+def parts(
+    run: Run, place: data.Where, device: torch.device, compiled: bool
+) -> dict[str, Callable[[int], None]]:
+    """What is measured, each a function of a number of steps: the training step; the same on one
+    resident batch, which is the limit; the input alone; the training step, compiled."""
+    whole, state, batches, precision = our_training(run, place, device)
+    images, labels = batches.train(0)
+
+    def bare(count: int) -> None:
+        for _ in range(count):
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                logits = state.network(images)
+            loss = nn.functional.cross_entropy(logits.float(), labels)
+            state.optimizer.zero_grad()
+            loss.backward()
+            state.optimizer.step()
+
+    def inputs(count: int) -> None:
+        for step in range(count):
+            batches.train(step)
+
+    found = {"training step": whole, "bare step": bare, "input alone": inputs}
+    if compiled:
+        steps, quick, *_ = our_training(run, place, device)
+        quick.network = train.compiled_network(quick.network, device)
+        found["compiled training step"] = steps
+    return found
+
+
+def alone(
+    network: str, overrides: list[str], device: torch.device, options: argparse.Namespace
+) -> None:
+    """Print images per second of the parts, measured in alternation."""
+    run, place = asked(network, overrides)
+    measured = parts(run, place, device, options.compiled)
+    rates: dict[str, list[float]] = {name: [] for name in measured}
+    for work in measured.values():
+        seconds(work, WARM, device)
+    for _ in range(options.rounds):
+        for name, work in measured.items():
+            rates[name].append(run.data.batch_size / seconds(work, options.steps, device))
+    for name, each in rates.items():
+        report(f"{network}: {name}, images/s", each)
+
+
+def one_of_many(network: str, overrides: list[str], device: torch.device, pipe: Connection) -> None:
+    """Trains as many steps as the pipe asks for; None ends it."""
+    torch.set_num_threads(1)
+    steps, *_ = our_training(*asked(network, overrides), device)
+    seconds(steps, WARM, device)
+    pipe.send("ready")
+    while (count := pipe.recv()) is not None:
+        seconds(steps, count, device)
+        pipe.send("done")
+
+
+def beside(
+    network: str, overrides: list[str], device: torch.device, options: argparse.Namespace
+) -> None:
+    """Print images per second of several runs side by side, all together."""
+    context, counts = multiprocessing.get_context("spawn"), sorted(options.beside)
+    batch_size, pipes, processes = asked(network, overrides)[0].data.batch_size, [], []
+    for _ in range(counts[-1]):
+        ours, theirs = context.Pipe()
+        inside = (network, overrides, device, theirs)
+        processes.append(context.Process(target=one_of_many, args=inside, daemon=True))
+        processes[-1].start()
+        pipes.append(ours)
+    for pipe in pipes:
+        pipe.recv()
+
+    def trained(count: int) -> None:
+        for pipe in pipes[:count]:
+            pipe.send(options.steps)
+        for pipe in pipes[:count]:
+            pipe.recv()
+
+    rates: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(options.rounds):
+        for count, each in rates.items():
+            images = count * options.steps * batch_size
+            each.append(images / timed(lambda count=count: trained(count)))
+    for count, each in rates.items():
+        report(f"{network}: {count} side by side, images/s together", each)
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send(None)
+        process.join()
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compiled", action="store_true", help="too; it takes a minute a network")
+    parser.add_argument(
+        "--beside", type=lambda said: [int(one) for one in said.split(",")], default=[1, 2, 4, 8]
+    )
+    options, rest = parser.parse_known_args()
+    networks = [one for one in rest if "=" not in one] or NETWORKS
+    overrides = [one for one in rest if "=" in one]
+    try:
+        device = train.resolve_device(options.device)
+        for network in networks:
+            alone(network, overrides, device, options)
+            beside(network, overrides, device, options)
+    except (ConfigError, data.DataError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
