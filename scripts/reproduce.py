@@ -1,4 +1,4 @@
-"""Train the missing runs of experiments, side by side on a CPU, then draw them and compare.
+"""Train the missing runs of experiments, side by side, then draw them and compare.
 
 python scripts/reproduce.py cifar10_learning_rate [EXPERIMENT ...] [KEY=VALUE ...]
 """
@@ -17,24 +17,27 @@ from batchnorm.record import RecordError, load, record_path
 from batchnorm.stack import stackable
 from batchnorm.tracking import Mirror, belongs_to, leave, resolve_mode
 from batchnorm.train import resolve_device
+from batchnorm.workers import side_by_side
 
 REFERENCE = Path("results")
 ALONE = ".venv/bin/python scripts/reproduce.py"
 
 
 def command(made: Plan, overrides: list[str]) -> list[str]:
-    """The command line that trains a plan: on a CPU one single-threaded run (or one stack of an
-    arm's seeds) per core, which is faster than one run on all cores; on a GPU all in this process,
-    one after the other or stacked."""
-    if resolve_device(made.cfg.device).type != "cpu" or cpu_count() == 1:
+    """The command line that trains a plan side by side, which is faster than one run on all cores,
+    or on a whole GPU. Where all runs can be stacked, a job is an arm's seeds as one stack; a GPU
+    trains those in one process."""
+    device = resolve_device(made.cfg.device)
+    stacked = not made.cfg.compile and all(stackable(run) for run in made.runs)
+    beside = side_by_side(device)
+    if beside == 1 or (stacked and device.type != "cpu"):
         return overrides
     arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
     seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
-    stacked = not made.cfg.compile and all(stackable(run) for run in made.runs)
     swept = ["arm"] if stacked else ["arm", "seed"]
     rest = [one for one in overrides if one.split("=")[0] not in swept]
     jobs = [f"arm={arms}"] if stacked else [f"arm={arms}", f"seed={seeds}"]
-    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={cpu_count()}"]
+    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={beside}"]
 
 
 def minutes(made: Plan) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from batchnorm import __main__ as cli
-from batchnorm import checkpoint, experiment, progress, record
+from batchnorm import checkpoint, experiment, progress, record, workers
 from batchnorm import train as training
 from batchnorm.train import train
 from conftest import script, small_run, until
@@ -20,13 +20,34 @@ BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always"]
 BASE += ["wandb=disabled", "device=cpu"]
 
 
-def test_joblib_trains_a_run_on_each_core_but_one_at_a_time_on_a_gpu(monkeypatch):
+def a_gpu(monkeypatch, module, cores: int, memory: int) -> None:
+    """As if there were one, with so many GiB free, in a machine of so many cores."""
+    monkeypatch.setattr(module, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(workers, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory * 2**30, 80 * 2**30))
+
+
+def test_joblib_trains_a_run_on_each_core_and_on_a_gpu_as_many_as_fill_it(monkeypatch):
     by_joblib = ["hydra/launcher=joblib"]
     assert cli.workers([], "cpu") == 1
     assert cli.workers(by_joblib, "cpu") == joblib.cpu_count()
-    monkeypatch.setattr(cli, "resolve_device", lambda name: torch.device("cuda"))
-    assert cli.workers(by_joblib, "auto") == 1
+    for cores, memory, expected in ((16, 79, 6), (4, 79, 2), (16, 11, 2), (1, 2, 1)):
+        a_gpu(monkeypatch, cli, cores, memory)
+        assert cli.workers(by_joblib, "auto") == expected
     assert cli.workers([*by_joblib, "hydra.launcher.n_jobs=3"], "auto") == 3
+
+
+def test_reproduce_trains_side_by_side_on_a_gpu_and_stacks_in_one_process(here, monkeypatch):
+    reproduce = script("reproduce")
+    plans = {
+        name: experiment.plan([f"experiment={name}", *BASE[1:]])
+        for name in ("cifar10_learning_rate", "mnist")
+    }
+    for cores, beside in ((16, 6), (2, 1)):
+        a_gpu(monkeypatch, reproduce, cores, memory=79)
+        command = reproduce.command(plans["cifar10_learning_rate"], BASE)
+        assert (f"hydra.launcher.n_jobs={beside}" in command) == (beside > 1)
+        assert reproduce.command(plans["mnist"], BASE) == BASE
 
 
 @pytest.fixture
@@ -295,7 +316,7 @@ def test_a_sweep_side_by_side_leaves_the_records_of_one_after_the_other(here):
 def test_reproduce_names_every_run_and_as_many_jobs_as_cores(name, jobs, here, monkeypatch):
     """On MNIST a job is the stack of an arm's seeds."""
     reproduce = script("reproduce")
-    monkeypatch.setattr(reproduce, "cpu_count", lambda: 3)
+    monkeypatch.setattr(workers, "cpu_count", lambda: 3)
     said = [f"experiment={name}", *BASE[1:]]
     made = experiment.plan(said)
     command = reproduce.command(made, said)

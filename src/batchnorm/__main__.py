@@ -20,7 +20,7 @@ from batchnorm.progress import Place, Watch
 from batchnorm.record import RecordError, code_version
 from batchnorm.tracking import leave
 from batchnorm.train import resolve_device
-from batchnorm.workers import end_with_parent
+from batchnorm.workers import end_with_parent, side_by_side
 
 HELP = """\
 Trains the runs of an experiment that have no record yet, each to one JSON file under outputs/.
@@ -175,11 +175,11 @@ def combinations(overrides: list[str]) -> list[list[str]]:
 
 
 def workers(overrides: list[str], device: str) -> int:
-    """How many runs a sweep trains at a time. joblib, if nobody says: one a core, one on a GPU."""
+    """How many runs a sweep trains at a time: by joblib, if nobody says, as side_by_side."""
     said = [one.partition("=")[2] for one in overrides if one.startswith("hydra.launcher.n_jobs=")]
     if not said:
-        beside = cpu_count() if resolve_device(device).type == "cpu" else 1
-        return beside if "hydra/launcher=joblib" in overrides else 1
+        by_joblib = "hydra/launcher=joblib" in overrides
+        return side_by_side(resolve_device(device)) if by_joblib else 1
     try:
         return int(said[-1]) if int(said[-1]) > 0 else cpu_count()
     except ValueError as error:

@@ -6,8 +6,23 @@ from functools import lru_cache
 from multiprocessing import current_process
 from threading import Thread, main_thread
 
+import torch
+from joblib import cpu_count
+
+ON_A_GPU = 6  # runs: one alone waits for Python; see scripts/bench_gpu.py
+MEMORY = 4 * 2**30  # bytes of a GPU's that each may need
 LOOK_EVERY = 1.0  # seconds
 TO_END = 10.0  # seconds that a process gets to end: W&B would wait for a server that is silent
+
+
+def side_by_side(device: torch.device) -> int:
+    """How many runs to train at a time, if nobody says: one on each core; on a GPU as many as fill
+    it, where there are two cores and some memory for each."""
+    cores = cpu_count()
+    if device.type == "cpu":
+        return cores
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(ON_A_GPU, cores // 2, free // MEMORY))
 
 
 @lru_cache  # once in a process
