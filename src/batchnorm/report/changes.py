@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 from batchnorm.report import statistics
 from batchnorm.report.look import BN, GREY, GRID, HALO, WIDTH, bare, data_name, footer, look, title
 from batchnorm.report.look import where as where_run
-from batchnorm.report.statistics import estimate
 
 REFERENCE = "bn_x5"
 TITLE = "BN-x5, one of the paper's choices taken back at a time"
@@ -29,11 +28,7 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     found, rows = statistics.curves(table), []
     for arm, change in CHANGES.items():
         gaps = (statistics.best(found, arm) - statistics.best(found, REFERENCE)).dropna() * 100
-        if len(gaps):
-            mean, common = estimate(gaps), {"arm": arm, "change": change}
-            rows += [{**common, "seed": seed, "points": gap} for seed, gap in gaps.items()]
-            ends = {"points": mean.value, "low": mean.low, "high": mean.high, "n": mean.n}
-            rows.append({**common, **ends})
+        rows += statistics.drawn({"arm": arm, "change": change}, gaps)
     columns = ["arm", "change", "seed", "points", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
 

@@ -284,6 +284,18 @@ def estimate(values: Iterable[float], ratio: bool = False) -> Estimate:
     return _student(values, ratio, lambda n: sqrt(1 / n))
 
 
+def drawn(common: dict[str, Any], values: pd.Series) -> list[dict[str, Any]]:
+    """Rows of a figure's points, each with what is common to them: one for each seed's value, in
+    `points`, and, without a seed, their mean with its 95 % interval (low, high) and n; none of
+    no values."""
+    if not len(values):
+        return []
+    mean = estimate(values)
+    ends = {"points": mean.value, "low": mean.low, "high": mean.high, "n": mean.n}
+    each = [{**common, "seed": seed, "points": value} for seed, value in values.items()]
+    return [*each, {**common, **ends}]
+
+
 def repeat_interval(values: Iterable[float], repeats: int, ratio: bool = False) -> Estimate:
     """As estimate, but the interval is the one in which the mean of `repeats` new seeds falls."""
     return _student(values, ratio, lambda n: sqrt(1 / n + 1 / repeats))

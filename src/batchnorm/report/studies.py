@@ -122,22 +122,12 @@ def precision_points(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
             for arm in one if arm in two}  # fmt: skip
     rows = []
     for arm, gap in gaps.items():
-        rows += _precision_rows("difference", arm, gap)
+        rows += statistics.drawn({"quantity": "difference", "arm": arm}, gap)
         if arm != "baseline" and "baseline" in gaps:
-            rows += _precision_rows("bias", arm, (gap - gaps["baseline"]).dropna())
+            common = {"quantity": "bias", "arm": arm}
+            rows += statistics.drawn(common, (gap - gaps["baseline"]).dropna())
     columns = ["quantity", "arm", "seed", "points", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
-
-
-def _precision_rows(quantity: str, arm: str, values: pd.Series) -> list[dict]:
-    if not len(values):
-        return []
-    mean = statistics.estimate(values)
-    common = {"quantity": quantity, "arm": arm}
-    return [
-        *({**common, "seed": seed, "points": value} for seed, value in values.items()),
-        {**common, "points": mean.value, "low": mean.low, "high": mean.high, "n": mean.n},
-    ]
 
 
 @look

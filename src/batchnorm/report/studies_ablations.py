@@ -31,7 +31,7 @@ from batchnorm.report.look import (
     title,
     where,
 )
-from batchnorm.report.statistics import Curves, estimate
+from batchnorm.report.statistics import Curves
 
 # claim: what is changed, the arm with the change, the arm without it
 CHANGES: dict[str, list[tuple[str, str, str]]] = {
@@ -73,12 +73,7 @@ def difference_points(table: pd.DataFrame) -> pd.DataFrame:
     for group, changes in CHANGES.items():
         for change, arm, reference in changes:
             common = {"group": group, "change": change, "arm": arm, "reference": reference}
-            gaps = _gaps(found, arm, reference)
-            if len(gaps):
-                mean = estimate(gaps)
-                ends = {"points": mean.value, "low": mean.low, "high": mean.high, "n": mean.n}
-                rows += [{**common, "seed": seed, "points": gap} for seed, gap in gaps.items()]
-                rows.append({**common, **ends})
+            rows += statistics.drawn(common, _gaps(found, arm, reference))
     columns = ["group", "change", "arm", "reference", "seed", "points", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
 
