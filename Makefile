@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup test lint bench figures report publish dashboard wandb-workspace
+.PHONY: help setup test lint bench bench-gpu figures report publish dashboard wandb-workspace
 .PHONY: reproduce-cifar reproduce-ablations reproduce-mnist tune-cifar tune-mnist precision-cifar
 .PHONY: reproduce-inception reproduce-changes figure-5 tune-inception
 
@@ -40,6 +40,9 @@ bench: setup  ## images per second against the usual recipe, and what the loop c
 	$(BIN)/python scripts/bench_mnist.py
 	$(BIN)/python scripts/bench_images.py
 	$(BIN)/python scripts/bench_images.py data.image_size=80 data.crop_size=64
+
+bench-gpu: setup  ## on a GPU: images per second of one run, of its parts, compiled, and of several side by side
+	$(BIN)/python scripts/bench_gpu.py --compiled $(ARGS)
 
 reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights, trained here
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \
