@@ -9,8 +9,8 @@ from threading import Thread, main_thread
 import torch
 from joblib import cpu_count
 
-# Runs: one alone mostly waits for Python. On an H200 three or six small ones together train 2.8 times
-# as fast as one (scripts/bench_gpu.py); larger networks, of more and smaller kernels, want more.
+# Runs: one alone mostly waits for Python. On an H200 three or six together train 2.8 times as fast
+# as one (scripts/bench_gpu.py); larger networks, of more and smaller kernels, want more.
 ON_A_GPU = 6
 MEMORY = 4 * 2**30  # bytes of a GPU's that each may need
 LOOK_EVERY = 1.0  # seconds
