@@ -14,8 +14,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from joblib import cpu_count
@@ -30,6 +32,7 @@ from batchnorm.tracking import Mirror
 CPU = torch.device("cpu")
 QUICK = ["experiment=cifar10_learning_rate", "scale=quick", "seed=0", "stand_in=never"]
 SETTLE = 0.5  # seconds before each measurement, in which loaders fill their queues and then rest
+WARM = 3  # steps before the first that counts
 STEPS = 10**6  # so many that the rate does not decay while we measure
 
 
@@ -104,53 +107,72 @@ def our_training(
     return steps, state, batches, precision
 
 
-def our_process(arm: str, pipe: Connection) -> None:
+def steps_of(arm: str) -> Callable[[int], None]:
+    """What trains so many steps of the quick run of an arm."""
+    return our_training(*of_arm(arm))[0]
+
+
+def one_process(pipe: Connection, make: Callable[..., Callable[[int], None]], *asked: Any) -> None:
     """Trains, on one thread, as many steps as the pipe asks for; None ends it."""
     torch.set_num_threads(1)
-    steps, *_ = our_training(*of_arm(arm))
-    steps(3)
+    steps = make(*asked)
+    steps(WARM)
     pipe.send("ready")
     while (count := pipe.recv()) is not None:
         steps(count)
         pipe.send("done")
 
 
+@contextmanager
+def side_by_side(
+    processes: int, make: Callable[..., Callable[[int], None]], *asked: Any
+) -> Iterator[Callable[[int, int], None]]:
+    """Inside, so many processes train what `make(*asked)` trains; the function that is given has
+    the first `n` of them train so many steps each, at the same time."""
+    context = multiprocessing.get_context("spawn")
+    pipes, started = [], []
+    for _ in range(processes):
+        ours, theirs = context.Pipe()
+        inside = (theirs, make, *asked)
+        started.append(context.Process(target=one_process, args=inside, daemon=True))
+        started[-1].start()
+        pipes.append(ours)
+    for pipe in pipes:
+        pipe.recv()
+
+    def trained(n: int, count: int) -> None:
+        for pipe in pipes[:n]:
+            pipe.send(count)
+        for pipe in pipes[:n]:
+            pipe.recv()
+
+    yield trained
+    for pipe, process in zip(pipes, started, strict=True):
+        pipe.send(None)
+        process.join()
+
+
 def throughput(arm: str, rounds: int, count: int) -> None:
     """Print images per second of both, and their ratio, measured in alternation."""
     cores = cpu_count()
     torch.set_num_threads(cores)  # for the usual recipe; ours run in processes of their own
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for _ in range(cores):
-        ours, theirs = context.Pipe()
-        processes.append(context.Process(target=our_process, args=(arm, theirs), daemon=True))
-        processes[-1].start()
-        pipes.append(ours)
-    for pipe in pipes:
-        pipe.recv()
     run, root = of_arm(arm)
-    usual = usual_training(run, root)
-    usual(3)
-
-    def beside() -> None:
-        for pipe in pipes:
-            pipe.send(count)
-        for pipe in pipes:
-            pipe.recv()
+    images = run.data.batch_size * count
 
     def settled(work: Callable[[], object]) -> float:
         time.sleep(SETTLE)
         return timed(work)
 
-    images = run.data.batch_size * count
-    pairs = [
-        (images / settled(lambda: usual(count)), cores * images / settled(beside))
-        for _ in range(rounds)
-    ]
-    for pipe in pipes:
-        pipe.send(None)
-    for process in processes:
-        process.join()
+    with side_by_side(cores, steps_of, arm) as trained:
+        usual = usual_training(run, root)
+        usual(WARM)
+        pairs = [
+            (
+                images / settled(lambda: usual(count)),
+                cores * images / settled(lambda: trained(cores, count)),
+            )
+            for _ in range(rounds)
+        ]
     report(f"{arm}: usual recipe, images/s", [pair[0] for pair in pairs])
     report(f"{arm}: ours, {cores} runs side by side, images/s", [pair[1] for pair in pairs])
     report(f"{arm}: ratio", [pair[1] / pair[0] for pair in pairs])
@@ -194,7 +216,7 @@ def mirror(arm: str, rounds: int, count: int) -> None:
     them, and to a first run, which starts W&B's service."""
     torch.set_num_threads(1)
     steps, *_ = our_training(*of_arm(arm))
-    steps(3)
+    steps(WARM)
 
     def trained(mode: str) -> float:
         def work() -> None:

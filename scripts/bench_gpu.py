@@ -6,10 +6,8 @@ by side. Without data, on generated images: as fast.
 """
 
 import argparse
-import multiprocessing
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 
 import torch
 from torch import nn
@@ -17,7 +15,7 @@ from torch import nn
 from batchnorm import data, train
 from batchnorm.config import ConfigError, Run
 from batchnorm.experiment import plan, where
-from bench import our_training, report, timed
+from bench import our_training, report, side_by_side, timed
 
 NETWORKS = [  # at full scale
     "cifar10_learning_rate/bn_x30",
@@ -91,48 +89,26 @@ def alone(
         report(f"{network}: {name}, images/s", each)
 
 
-def one_of_many(network: str, overrides: list[str], device: torch.device, pipe: Connection) -> None:
-    """Trains as many steps as the pipe asks for; None ends it."""
-    torch.set_num_threads(1)
+def steps_of(network: str, overrides: list[str], device: torch.device) -> Callable[[int], object]:
+    """What trains so many steps of an arm of an experiment, until the device has done them."""
     steps, *_ = our_training(*asked(network, overrides), device)
-    seconds(steps, WARM, device)
-    pipe.send("ready")
-    while (count := pipe.recv()) is not None:
-        seconds(steps, count, device)
-        pipe.send("done")
+    return lambda count: seconds(steps, count, device)
 
 
 def beside(
     network: str, overrides: list[str], device: torch.device, options: argparse.Namespace
 ) -> None:
     """Print images per second of several runs side by side, all together."""
-    context, counts = multiprocessing.get_context("spawn"), sorted(options.beside)
-    batch_size, pipes, processes = asked(network, overrides)[0].data.batch_size, [], []
-    for _ in range(counts[-1]):
-        ours, theirs = context.Pipe()
-        inside = (network, overrides, device, theirs)
-        processes.append(context.Process(target=one_of_many, args=inside, daemon=True))
-        processes[-1].start()
-        pipes.append(ours)
-    for pipe in pipes:
-        pipe.recv()
-
-    def trained(count: int) -> None:
-        for pipe in pipes[:count]:
-            pipe.send(options.steps)
-        for pipe in pipes[:count]:
-            pipe.recv()
-
-    rates: dict[int, list[float]] = {count: [] for count in counts}
-    for _ in range(options.rounds):
-        for count, each in rates.items():
-            images = count * options.steps * batch_size
-            each.append(images / timed(lambda count=count: trained(count)))
+    batch_size = asked(network, overrides)[0].data.batch_size
+    rates: dict[int, list[float]] = {count: [] for count in sorted(options.beside)}
+    with side_by_side(max(rates), steps_of, network, overrides, device) as trained:
+        trained(max(rates), WARM)
+        for _ in range(options.rounds):
+            for count, each in rates.items():
+                images = count * options.steps * batch_size
+                each.append(images / timed(lambda count=count: trained(count, options.steps)))
     for count, each in rates.items():
         report(f"{network}: {count} side by side, images/s together", each)
-    for pipe, process in zip(pipes, processes, strict=True):
-        pipe.send(None)
-        process.join()
 
 
 def main() -> None:
