@@ -136,6 +136,7 @@ def side_by_side(
         inside = (theirs, make, *asked)
         started.append(context.Process(target=one_process, args=inside, daemon=True))
         started[-1].start()
+        theirs.close()  # so that a process that dies is not waited for
         pipes.append(ours)
     for pipe in pipes:
         pipe.recv()

@@ -1,6 +1,8 @@
 """Train the missing runs of experiments, side by side, then draw them and compare.
 
 python scripts/reproduce.py cifar10_learning_rate [EXPERIMENT ...] [KEY=VALUE ...]
+
+hydra.launcher.n_jobs=N among them: so many runs at a time.
 """
 
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from batchnorm.__main__ import main
+from batchnorm.__main__ import main, workers
 from batchnorm.config import ConfigError, options
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
@@ -17,27 +19,35 @@ from batchnorm.record import RecordError, load, record_path
 from batchnorm.stack import stackable
 from batchnorm.tracking import Mirror, belongs_to, leave, resolve_mode
 from batchnorm.train import resolve_device
-from batchnorm.workers import side_by_side
 
 REFERENCE = Path("results")
 ALONE = ".venv/bin/python scripts/reproduce.py"
+BY_JOBLIB, JOBS = "hydra/launcher=joblib", "hydra.launcher.n_jobs="
 
 
 def command(made: Plan, overrides: list[str]) -> list[str]:
     """The command line that trains a plan side by side, which is faster than one run on all cores,
     or on a whole GPU. Where all runs can be stacked, a job is an arm's seeds as one stack; a GPU
-    trains those in one process."""
-    device = resolve_device(made.cfg.device)
+    trains those in one process. Raises ConfigError for no number of jobs."""
+    on_a_gpu = resolve_device(made.cfg.device).type != "cpu"
     stacked = not made.cfg.compile and all(stackable(run) for run in made.runs)
-    beside = side_by_side(device)
-    if beside == 1 or (stacked and device.type != "cpu"):
+    beside = workers([*overrides, BY_JOBLIB], made.cfg.device)
+    overrides = runs_of(overrides)
+    if beside == 1 or (stacked and on_a_gpu):
         return overrides
     arms = ",".join(dict.fromkeys(run.arm for run in made.runs))
     seeds = ",".join(dict.fromkeys(str(run.seed) for run in made.runs))
     swept = ["arm"] if stacked else ["arm", "seed"]
     rest = [one for one in overrides if one.split("=")[0] not in swept]
     jobs = [f"arm={arms}"] if stacked else [f"arm={arms}", f"seed={seeds}"]
-    return ["-m", *rest, *jobs, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={beside}"]
+    if made.cfg.workers is None:  # processes that decode, of each run that streams its images
+        rest.append(f"workers={max(1, cpu_count() // beside)}")
+    return ["-m", *rest, *jobs, BY_JOBLIB, f"{JOBS}{beside}"]
+
+
+def runs_of(overrides: list[str]) -> list[str]:
+    """The overrides without how many runs train at a time."""
+    return [one for one in overrides if not one.startswith(JOBS)]
 
 
 def minutes(made: Plan) -> float | None:
@@ -71,7 +81,8 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
     refused, before anything trains; else that of the training, or of the report."""
     said = [[f"experiment={name}", *overrides] for name in names]
     try:
-        plans = [plan(one) for one in said]
+        plans = [plan(runs_of(one)) for one in said]
+        commands = [command(made, one) for made, one in zip(plans, said, strict=True)]
     except (ConfigError, DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -80,8 +91,8 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
         return 130
     announce(plans)
     status = 0
-    for made, one in zip(plans, said, strict=True):
-        trained = main(command(made, one))
+    for one in commands:
+        trained = main(one)
         if trained == 130:  # Ctrl-C
             return trained
         status = status or trained

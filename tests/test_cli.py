@@ -21,10 +21,12 @@ BASE += ["wandb=disabled", "device=cpu"]
 
 
 def a_gpu(monkeypatch, module, cores: int, memory: int) -> None:
-    """As if there were one, with so many GiB free, in a machine of so many cores."""
-    monkeypatch.setattr(module, "resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(workers, "cpu_count", lambda: cores)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory * 2**30, 80 * 2**30))
+    """As if there were one, of so many GiB, in a machine of so many cores."""
+    for one in (cli, module):
+        monkeypatch.setattr(one, "resolve_device", lambda name: torch.device("cuda"))
+    for one in (workers, module):
+        monkeypatch.setattr(one, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, memory * 2**30))
 
 
 def test_joblib_trains_a_run_on_each_core_and_on_a_gpu_as_many_as_fill_it(monkeypatch):
@@ -47,7 +49,21 @@ def test_reproduce_trains_side_by_side_on_a_gpu_and_stacks_in_one_process(here, 
         a_gpu(monkeypatch, reproduce, cores, memory=79)
         command = reproduce.command(plans["cifar10_learning_rate"], BASE)
         assert (f"hydra.launcher.n_jobs={beside}" in command) == (beside > 1)
+        assert (f"workers={cores // beside}" in command) == (beside > 1)
         assert reproduce.command(plans["mnist"], BASE) == BASE
+
+
+def test_how_many_runs_reproduce_trains_at_a_time_can_be_said(here, monkeypatch, capsys):
+    reproduce, commands = script("reproduce"), []
+    monkeypatch.setattr(reproduce, "main", lambda command: commands.append(command) or 130)
+    for said, expected in (("3", 3), ("1", None)):
+        jobs = [f"hydra.launcher.n_jobs={said}"]
+        assert reproduce.reproduce(["cifar10_learning_rate"], [*BASE[1:], *jobs]) == 130
+        found = [one for one in commands.pop() if "n_jobs" in one]
+        assert found == ([f"hydra.launcher.n_jobs={expected}"] if expected else [])
+    jobs = ["hydra.launcher.n_jobs=many"]
+    assert reproduce.reproduce(["cifar10_learning_rate"], [*BASE[1:], *jobs]) == 2
+    assert "n_jobs=many: must be a whole number" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -322,7 +338,9 @@ def test_reproduce_names_every_run_and_as_many_jobs_as_cores(name, jobs, here, m
     command = reproduce.command(made, said)
     assert command[-2:] == ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]
     found = cli.combinations([one for one in command if one != "-m"])
-    names = [(run.arm, run.seed) for job in found for run in experiment.plan(job).runs]
+    plans = [experiment.plan(job) for job in found]
+    assert not any(one.changed for one in plans)
+    names = [(run.arm, run.seed) for one in plans for run in one.runs]
     assert sorted(names) == sorted((run.arm, run.seed) for run in made.runs)
     assert len(found) == jobs
 

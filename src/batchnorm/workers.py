@@ -9,10 +9,8 @@ from threading import Thread, main_thread
 import torch
 from joblib import cpu_count
 
-# Runs: one alone mostly waits for Python. On an H200 three or six together train 2.8 times as fast
-# as one (scripts/bench_gpu.py); larger networks, of more and smaller kernels, want more.
-ON_A_GPU = 6
-MEMORY = 4 * 2**30  # bytes of a GPU's that each may need
+ON_A_GPU = 6  # runs: one alone mostly waits for Python; measured in results/imagenet.md
+MEMORY = 4 * 2**30  # bytes of a GPU's for each; not counted: images of a large tree, if kept there
 LOOK_EVERY = 1.0  # seconds
 TO_END = 10.0  # seconds that a process gets to end: W&B would wait for a server that is silent
 
@@ -23,8 +21,8 @@ def side_by_side(device: torch.device) -> int:
     cores = cpu_count()
     if device.type == "cpu":
         return cores
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(ON_A_GPU, cores // 2, free // MEMORY))
+    _, memory = torch.cuda.mem_get_info(device)
+    return max(1, min(ON_A_GPU, cores // 2, memory // MEMORY))
 
 
 @lru_cache  # once in a process

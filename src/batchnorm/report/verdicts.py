@@ -139,7 +139,8 @@ def deviations(runs: pd.DataFrame) -> list[str]:
         " baseline's run, He's initial weights, momentum 0.9"
     )
     if runs["scale"].iloc[0] == "full":
-        words.append("full scale's network, length, L2 and decay: after a test accuracy was seen")
+        network = "network, " if runs["model.name"].iloc[0] == "convnet" else ""
+        words.append(f"full scale's {network}length, L2 and decay: after a test accuracy was seen")
     if runs["arm"].str.contains("_l2_").any():
         words.append("rates: those of the usual L2, not chosen anew")
     if runs["scale"].iloc[0] == "quick":
