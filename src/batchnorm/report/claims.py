@@ -56,8 +56,9 @@ CHANGED = (
     " when their runs were there, each got the rate that held-out images choose"
     " (cifar10_tune_depth, cifar10_tune_ablations; one seed, later three), and those with another"
     " one were run again. For the small Inception one seed chose 0.05; when its networks at that"
-    " rate had been seen, three seeds, as planned at first, chose 0.015, which it had. Since then C26 holds, before inconclusive, and C28 is inconclusive, before holds: 48"
-    " plain ReLU layers learn at a third of that rate.",
+    " rate had been seen, three seeds, as planned at first, chose 0.015, which it had. Since then"
+    " C26 holds, before inconclusive, and C28 is inconclusive, before holds: 48 plain ReLU layers"
+    " learn at a third of that rate.",
     "Figure 2's network on CIFAR-10 was made cheaper after it had been judged once, the rules"
     " staying: four stages in place of three, 5 epochs in place of 3.5, the decay and the 1x rate"
     " chosen anew on held-out images. C8 held before (4.98 times faster) and is inconclusive since;"
