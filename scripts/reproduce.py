@@ -11,7 +11,8 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from batchnorm.__main__ import main, workers
+from batchnorm import interrupt
+from batchnorm.__main__ import main, refused, workers
 from batchnorm.config import ConfigError, options
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
@@ -80,15 +81,13 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
     """Train and draw the experiments, one after the other. Returns the exit status: 2 for what is
     refused, before anything trains; else that of the training, or of the report."""
     said = [[f"experiment={name}", *overrides] for name in names]
+    interrupt.remember()
     try:
         plans = [plan(runs_of(one)) for one in said]
         commands = [command(made, one) for made, one in zip(plans, said, strict=True)]
-    except (ConfigError, DataError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped before the first run", file=sys.stderr)
-        return 130
+        interrupt.stop_if_pressed()
+    except (ConfigError, DataError, RecordError, KeyboardInterrupt) as error:
+        return refused(error)
     announce(plans)
     status = 0
     for one in commands:

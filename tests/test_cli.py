@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -11,8 +13,9 @@ import pytest
 import torch
 
 from batchnorm import __main__ as cli
-from batchnorm import checkpoint, experiment, progress, record, workers
+from batchnorm import checkpoint, experiment, progress, record, together, workers
 from batchnorm import train as training
+from batchnorm.config import ConfigError
 from batchnorm.train import train
 from conftest import script, small_run, until
 
@@ -258,14 +261,59 @@ def start(arguments: list[str], folder: Path) -> subprocess.Popen:
 
 
 def interrupted(process: subprocess.Popen) -> str:
-    """What a process group says after Ctrl-C; pressed again where Python has lost the first one,
-    as it does when the interrupt falls into a destructor."""
+    """What a process group says after Ctrl-C."""
     os.killpg(process.pid, signal.SIGINT)
+    return process.communicate(timeout=180)[1]
+
+
+@contextmanager
+def swallowed(*into: type[Exception]) -> Iterator[None]:
+    """Ctrl-C at this place, which a library catches, or makes an error of."""
     try:
-        return process.communicate(timeout=60)[1]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGINT)
-        return process.communicate(timeout=60)[1]
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        for kind in into:
+            raise kind("what a library says") from error
+    yield
+
+
+@pytest.mark.parametrize("into", [(), (ConfigError,)])
+def test_a_ctrl_c_that_a_library_swallows_before_the_first_run_stops_all_the_same(
+    into, here, monkeypatch, capsys
+):
+    def planned(overrides):
+        with swallowed(*into):
+            return experiment.plan(overrides)
+
+    monkeypatch.setattr(cli, "plan", planned)
+    assert cli.main([*BASE, "arm=bn_x5", "seed=0"]) == 130
+    assert capsys.readouterr().err == "stopped before the first run\n"
+    assert not list(here.glob("outputs/**/*.json"))
+    reproduce = script("reproduce")
+    monkeypatch.setattr(reproduce, "plan", planned)
+    assert reproduce.reproduce(["cifar10_learning_rate"], BASE[1:]) == 130
+
+
+@pytest.mark.parametrize("into", [(), (RuntimeError,)])
+@pytest.mark.parametrize("name", ["cifar10_learning_rate", "mnist"])
+def test_a_ctrl_c_that_is_swallowed_while_a_run_trains_stops_at_the_next_step(
+    name, into, here, monkeypatch, capsys
+):
+    """Of a run alone, and of a stack; resumed, it ends."""
+    place = training if name == "cifar10_learning_rate" else together
+    row = place.evaluation_row
+
+    def evaluated(*given):
+        with swallowed(*into):
+            return row(*given)
+
+    arguments = [f"experiment={name}", *BASE[1:], "arm=" + ("bn_x5" if place is training else "bn")]
+    monkeypatch.setattr(place, "evaluation_row", evaluated)
+    assert cli.main(arguments) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert not list(here.glob("outputs/**/*.json"))
+    monkeypatch.setattr(place, "evaluation_row", row)
+    assert cli.main(arguments) == 0
 
 
 def checkpoints(folder: Path) -> int:

@@ -3,7 +3,7 @@
 import os
 import sys
 import textwrap
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from joblib import cpu_count
 from omegaconf import DictConfig
 
-from batchnorm import replicas
+from batchnorm import interrupt, replicas
 from batchnorm.config import CONFIGS, ConfigError, compose_config, options, parse
 from batchnorm.data import DataError
 from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_missing
@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = textwrap.wrap(", ".join(options("experiment")), 84)
         print(HELP.format(experiments=("\n" + " " * 16).join(names)), end="")
         return 0
+    interrupt.remember()
     code_version()  # that of the code which is imported by now: a commit may be made any time
     flags = [one for one in arguments if one.startswith("-")]
     overrides = [one for one in arguments if not one.startswith("-")]
@@ -90,13 +91,24 @@ def main(arguments: list[str] | None = None) -> int:
             decided.append(f"hydra.launcher.n_jobs={beside}")
         for one in plans:
             prepare(one)
-    except (ConfigError, DataError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        interrupt.stop_if_pressed()
+    except (ConfigError, DataError, RecordError, KeyboardInterrupt) as error:
+        return refused(error)
+    return train_all(plans, [*overrides, *decided] if sweeping else None, beside)
+
+
+def refused(error: BaseException) -> int:
+    """Say in one line why nothing is trained, and return the exit status. After a Ctrl-C any error
+    may be what a library has made of it."""
+    try:
+        interrupt.stop_if_pressed()
+        raise error
     except KeyboardInterrupt:
         print("stopped before the first run", file=sys.stderr)
         return 130
-    return train_all(plans, [*overrides, *decided] if sweeping else None, beside)
+    except (ConfigError, DataError, RecordError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def agreed(plans: list[Plan], overrides: list[str]) -> list[str]:
@@ -125,9 +137,11 @@ def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
         ):
             if swept is not None:
                 sys.argv = [sys.argv[0], "-m", *swept]
-                job()
+                with suppress(SystemExit):  # Hydra's, after a job that failed and has said why
+                    job()
             else:
                 failures = train_missing(plans[0])
+            interrupt.stop_if_pressed()
     except Failed as error:
         lines = [f"process {replicas.rank()}: {one}" for one in error.args[0]]
         print("\n".join([*lines, "all processes stop"]), file=sys.stderr)
@@ -142,8 +156,6 @@ def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
             file=sys.stderr,
         )
         return 130
-    except SystemExit:
-        pass  # Hydra's, after a job that failed and has said why; what is missing is listed below
     if not replicas.first():
         return 0  # the records need not be on this machine
     missing = [place.name for place in places if not place.record.exists()]

@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from batchnorm import config, data, record, replicas
+from batchnorm import config, data, interrupt, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.data import Where
@@ -272,6 +272,7 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
             if runs:
                 train_group(made, runs, device, mode)
         except Exception as error:
+            interrupt.stop_if_pressed()  # what a library has made of it
             why = str(error)
             if not isinstance(error, data.DataError | record.RecordError):  # which are for the user
                 traceback.print_exc(file=sys.stderr)

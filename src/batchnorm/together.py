@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from batchnorm import checkpoint, optim, record, stack
+from batchnorm import checkpoint, interrupt, optim, record, stack
 from batchnorm.checkpoint import State
 from batchnorm.config import Run
 from batchnorm.data import Batches, DataSet
@@ -106,6 +106,7 @@ def _train_until_one_ends(live: list[Training]) -> list[Training]:
     if live[0].state.step == steps:  # stopped between its last checkpoint and its record
         ended = dict.fromkeys(range(len(live)))
     while not ended:
+        interrupt.stop_if_pressed()
         step = live[0].state.step
         until = min(step + CHECK_EVERY, min(e for e in evaluations if e > step))
         ended = advance(together, live, until, steps)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from batchnorm import checkpoint, models, optim, record, replicas
+from batchnorm import checkpoint, interrupt, models, optim, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.data import Batches, DataSet, ImageSet
@@ -54,6 +54,7 @@ def train(
     diverged_at = None
     on_progress(state, steps)
     while state.step < steps and diverged_at is None:
+        interrupt.stop_if_pressed()
         recent.append(train_step(state, run, batches, steps, precision))
         evaluating = state.step in evaluations
         looking = evaluating or len(recent) == CHECK_EVERY
