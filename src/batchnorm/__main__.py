@@ -100,15 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
 def refused(error: BaseException) -> int:
     """Say in one line why nothing is trained, and return the exit status. After a Ctrl-C any error
     may be what a library has made of it."""
-    try:
-        interrupt.stop_if_pressed()
-        raise error
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt) or interrupt.pressed():
         print("stopped before the first run", file=sys.stderr)
         return 130
-    except (ConfigError, DataError, RecordError):
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def agreed(plans: list[Plan], overrides: list[str]) -> list[str]:

@@ -18,6 +18,11 @@ def remember() -> None:
         signal.signal(signal.SIGINT, _press)
 
 
+def pressed() -> bool:
+    """Whether there was a Ctrl-C."""
+    return _pressed
+
+
 def stop_if_pressed() -> None:
     """Raise the KeyboardInterrupt of a Ctrl-C again."""
     if _pressed:
