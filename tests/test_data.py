@@ -29,9 +29,10 @@ def batches_of(whole: DataSet, batch_size: int, augment: bool, seed: int, **more
 
 def pixels(batches: Batches, images: torch.Tensor) -> torch.Tensor:
     """Normalized images back in 0..255, (m, H, W, C)."""
-    raw = (images.permute(0, 2, 3, 1) - batches.offset) / batches.scale
+    last = images.permute(0, 2, 3, 1)
+    raw = (last.flatten(1) - batches.offset) / batches.scale
     assert (raw - raw.round()).abs().max() < 1e-2
-    return raw.round().to(torch.uint8)
+    return raw.round().to(torch.uint8).view(last.shape)
 
 
 def test_an_epoch_shows_every_image_once_and_another_order_each_time():

@@ -113,7 +113,7 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
         group["lr"] = optim.rate(run.optim, state.step, steps)
     images, labels = batches.train(state.step)
     if run.model.dropout > 0:
-        torch.manual_seed(stream(run.draws, "dropout", state.step) + replicas.rank())
+        seed_dropout(images.device, stream(run.draws, "dropout", state.step) + replicas.rank())
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = state.network(images)
     loss = nn.functional.cross_entropy(logits.float(), labels)
@@ -126,6 +126,15 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
     state.seen += run.data.batch_size
     state.step += 1
     return loss
+
+
+def seed_dropout(device: torch.device, seed: int) -> None:
+    """Have Dropout's masks on a device follow from a seed. (torch.manual_seed seeds every device
+    there is, and where no GPU has been used yet keeps a note of each call: 0.8 ms a step.)"""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:

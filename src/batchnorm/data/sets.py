@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
@@ -23,7 +25,8 @@ class Unavailable(Exception):
 
 @dataclass
 class Split:
-    """Images (n, H, W, C) uint8 and their labels (n,) int64."""
+    """Images (n, H, W, C) uint8 and their labels (n,) int64. Nobody changes them: what is computed
+    of all of them is kept, for the runs of a process that train on the same split."""
 
     images: Tensor
     labels: Tensor
@@ -32,10 +35,27 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, part: slice) -> "Split":
+        """Itself, where the part is all of it."""
+        whole = range(len(self))
+        if whole[part] == whole:
+            return self
         return Split(self.images[part], self.labels[part])
 
     def to(self, device: torch.device) -> "Split":
+        """Itself, where it is there."""
+        if self.images.device == device and self.labels.device == device:
+            return self
         return Split(self.images.to(device), self.labels.to(device))
+
+    @cached_property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the pixels, (C,) each: see statistics."""
+        return statistics(self.images)
+
+    @cached_property
+    def padded(self) -> Tensor:
+        """The images with SHIFT pixels of zeros around them."""
+        return torch.nn.functional.pad(self.images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
 
 
 @dataclass
@@ -72,15 +92,12 @@ class Batches:
         self.augment, self.binary = config.augment, config.binary
         self.part = part_of(self.batch_size, rank, replicas)
         self.share = share_of(rank, replicas)  # of what is evaluated
-        images = data.train.images
-        self.device = images.device
+        self.device = data.train.images.device
         self.order = Order(len(data.train), config, seed, self.device)
         self.per_epoch = self.order.per_epoch
         if not self.binary:
-            mean, std = statistics(images)
-            self.scale, self.offset = 1 / std, -mean / std  # (C,)
-        if self.augment:
-            self.padded = torch.nn.functional.pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
+            (mean, std), pixels = data.train.statistics, prod(data.shape[:2])
+            self.scale, self.offset = (x.repeat(pixels) for x in (1 / std, -mean / std))  # (H W C,)
 
     def train(self, step: int) -> tuple[Tensor, Tensor]:
         """The training batch of one step: images (m, C, H, W) float32, channels last; labels."""
@@ -126,25 +143,29 @@ class Batches:
         """A part of the chosen images, each moved by up to SHIFT pixels (zeros move in), half
         mirrored."""
         generator = torch.Generator().manual_seed(seed)
-        places, device = 2 * SHIFT + 1, chosen.device
-        down, right = torch.randint(places, (2, len(chosen)), generator=generator)
+        down, right = torch.randint(2 * SHIFT + 1, (2, len(chosen)), generator=generator)
         mirror = torch.rand(len(chosen), generator=generator) < 0.5
-        down, right, mirror = (x.to(device, non_blocking=True) for x in (down, right, mirror))
-        n, height, width, channels = self.padded.shape
-        row, image = width * channels, height * width * channels
-        crops = self.padded.as_strided(  # a view of every image at every shift
-            (n, places, places, height - 2 * SHIFT, width - 2 * SHIFT, channels),
-            (image, row, channels, row, channels, 1),
+        padded, (height, width, channels) = self.data.train.padded, self.data.shape
+        n, high, wide, _ = padded.shape
+        corner, mirrored = (down * wide + right)[part], mirror[part].nonzero().squeeze(1)
+        order = torch.arange(len(corner))  # of what is seen, among the images and then the mirrored
+        order[mirrored] = len(corner) + torch.arange(len(mirrored))
+        to = {"device": chosen.device, "non_blocking": True}
+        corner, mirrored, order = corner.to(**to), mirrored.to(**to), order.to(**to)
+        corner += chosen[part] * high * wide
+        lines = corner[:, None] + wide * torch.arange(height, device=chosen.device)
+        runs = padded.as_strided(  # of a line's length, from every pixel on: whole ones copy fast
+            (n * high * wide - width + 1, width * channels), (channels, 1)
         )
-        images = crops[chosen[part], down[part], right[part]]  # (m, H, W, C)
-        return torch.where(mirror[part, None, None, None], images.flip(2), images)
+        images = runs.index_select(0, lines.flatten()).view(-1, height, width, channels)
+        flipped = images.index_select(0, mirrored).flip(2)
+        return torch.cat([images, flipped]).index_select(0, order)
 
     def _normalize(self, images: Tensor) -> Tensor:
         if self.binary:
             return images.float().permute(0, 3, 1, 2)
-        pixels = images.shape[1] * images.shape[2]
         flat = images.reshape(len(images), -1).float()
-        flat = torch.addcmul(self.offset.repeat(pixels), flat, self.scale.repeat(pixels))
+        flat = torch.addcmul(self.offset, flat, self.scale)
         return flat.view(images.shape).permute(0, 3, 1, 2)
 
 
