@@ -8,6 +8,7 @@ train the network of the same arm in the same batches; medians over the rounds, 
 """
 
 import argparse
+import copy
 import multiprocessing
 import shutil
 import statistics
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from batchnorm import data, models, optim, train
 from batchnorm.config import Run
 from batchnorm.data import Batches
-from batchnorm.experiment import plan, train_group
+from batchnorm.experiment import member, plan
 from batchnorm.tracking import Mirror
 
 CPU = torch.device("cpu")
@@ -179,36 +180,47 @@ def throughput(arm: str, rounds: int, count: int) -> None:
     report(f"{arm}: ratio", [pair[1] / pair[0] for pair in pairs])
 
 
-def overhead(arm: str, rounds: int, count: int) -> None:
+def overhead(arm: str, count: int) -> None:
     """Print the share of a whole quick run that is not the bare step: forward, loss and backward
     on one resident batch, the limit that no loop can beat. One thread; data, optimizer,
-    evaluations, checkpoints, progress and the W&B mirror (offline) are all in the share. The bare
-    steps are measured before and after the run."""
+    evaluations, checkpoints, progress and the W&B mirror (offline) are all in the share. So many
+    bare steps, of a copy of the network, are measured at each of the run's checkpoints, and their
+    time taken off the run's."""
     torch.set_num_threads(1)
     folder = Path("outputs/bench")
-    made = plan([*QUICK, f"arm={arm}", f"output={folder}"])
-    run, root = made.runs[0], Path(made.cfg.data_root)
     shutil.rmtree(folder / "records", ignore_errors=True)
-    steps, state, batches, precision = our_training(run, root)
+    made = plan([*QUICK, f"arm={arm}", f"output={folder}"])
+    (run,) = made.runs
+    whole = data.load(run.data, Path(made.cfg.data_root), CPU)
+    batches = data.batches(whole, run.data, run.draws)
+    precision = train.resolve_precision(run.precision, CPU)
     images, labels = batches.train(0)
+    training, bare, beside = member(made, run, "offline"), [], []
 
-    def bare() -> None:
-        for _ in range(count):
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = state.model(images)
-            nn.functional.cross_entropy(logits.float(), labels).backward()
-            state.model.zero_grad()
+    def bare_step(model: nn.Module) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(images)
+        nn.functional.cross_entropy(logits.float(), labels).backward()
+        model.zero_grad()
 
-    bare()
-    before = [timed(bare) / count for _ in range(rounds)]
-    full = [timed(lambda: steps(count)) / count for _ in range(rounds)]
-    whole = timed(lambda: train_group(made, [run], CPU, "offline"))
-    after = [timed(bare) / count for _ in range(rounds)]
-    total = round(run.optim.epochs * batches.per_epoch)
-    report(f"{arm}: bare step, ms", [1e3 * each for each in before + after])
-    report(f"{arm}: training step, ms", [1e3 * each for each in full])
-    report(f"{arm}: a quick run, s", [whole])
-    shares = [100 * (1 - total * each / whole) for each in before + after]
+    def aside(state: train.State) -> None:
+        model = copy.deepcopy(state.model)
+        bare_step(model)
+        bare.append(timed(lambda: [bare_step(model) for _ in range(count)]) / count)
+
+    def on_progress(state: train.State, steps: int) -> None:
+        training.on_progress(state, steps)
+        beside.append(timed(lambda: aside(state)))
+
+    def train_all() -> None:
+        tell = (training.on_row, on_progress)
+        training.on_record(train.train(run, whole, CPU, training.saved, *tell))
+
+    took = timed(train_all) - sum(beside)
+    steps = optim.steps(run.optim, batches.per_epoch)
+    report(f"{arm}: bare step, ms", [1e3 * each for each in bare])
+    report(f"{arm}: a quick run, s", [took])
+    shares = [100 * (1 - steps * each / took) for each in bare]
     report(f"{arm}: share of it outside the bare steps, %", shares)
 
 
@@ -257,7 +269,7 @@ def main() -> None:
     mirror("bn_x5", options.rounds, options.steps)  # first: it starts W&B's service
     for arm in ("baseline", "bn_x5"):
         throughput(arm, options.rounds, options.steps)
-        overhead(arm, options.rounds, options.steps)
+        overhead(arm, options.steps // 2)
 
 
 if __name__ == "__main__":
