@@ -224,4 +224,4 @@ def test_published_inception_arms(scale):
         assert changed(arms[f"{norm}_random_labels"], arms[norm]) == no_l2 | random
     full = runs("inception_published", "full")["bn"]
     assert (full.model.width, full.optim.lr) == (96, 0.1)
-    assert full.optim.final_lr == pytest.approx(0.95**full.optim.epochs, rel=0.01)
+    assert full.optim.final_lr == pytest.approx(0.95**60, rel=0.01)  # of their epochs, in fewer
