@@ -180,12 +180,20 @@ def throughput(arm: str, rounds: int, count: int) -> None:
     report(f"{arm}: ratio", [pair[1] / pair[0] for pair in pairs])
 
 
+def bare_step(model: nn.Module, batch: tuple[Tensor, Tensor], precision: str) -> None:
+    """Forward, loss and backward on one resident batch: the limit that no loop can beat."""
+    images, labels = batch
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(images)
+    nn.functional.cross_entropy(logits.float(), labels).backward()
+    model.zero_grad()
+
+
 def overhead(arm: str, count: int) -> None:
-    """Print the share of a whole quick run that is not the bare step: forward, loss and backward
-    on one resident batch, the limit that no loop can beat. One thread; data, optimizer,
+    """Print the share of a whole quick run that is not bare steps. One thread; data, optimizer,
     evaluations, checkpoints, progress and the W&B mirror (offline) are all in the share. So many
     bare steps, of a copy of the network, are measured at each of the run's checkpoints, and their
-    time taken off the run's."""
+    time taken off the run's: the machine is not equally fast all the time."""
     torch.set_num_threads(1)
     folder = Path("outputs/bench")
     shutil.rmtree(folder / "records", ignore_errors=True)
@@ -193,24 +201,17 @@ def overhead(arm: str, count: int) -> None:
     (run,) = made.runs
     whole = data.load(run.data, Path(made.cfg.data_root), CPU)
     batches = data.batches(whole, run.data, run.draws)
-    precision = train.resolve_precision(run.precision, CPU)
-    images, labels = batches.train(0)
+    precision, batch = train.resolve_precision(run.precision, CPU), batches.train(0)
     training, bare, beside = member(made, run, "offline"), [], []
 
-    def bare_step(model: nn.Module) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(images)
-        nn.functional.cross_entropy(logits.float(), labels).backward()
-        model.zero_grad()
-
-    def aside(state: train.State) -> None:
-        model = copy.deepcopy(state.model)
-        bare_step(model)
-        bare.append(timed(lambda: [bare_step(model) for _ in range(count)]) / count)
+    def sample(model: nn.Module) -> None:
+        bare_step(model, batch, precision)
+        took = timed(lambda: [bare_step(model, batch, precision) for _ in range(count)])
+        bare.append(took / count)
 
     def on_progress(state: train.State, steps: int) -> None:
         training.on_progress(state, steps)
-        beside.append(timed(lambda: aside(state)))
+        beside.append(timed(lambda: sample(copy.deepcopy(state.model))))
 
     def train_all() -> None:
         tell = (training.on_row, on_progress)

@@ -144,22 +144,28 @@ class Batches:
         mirrored."""
         generator = torch.Generator().manual_seed(seed)
         down, right = torch.randint(2 * SHIFT + 1, (2, len(chosen)), generator=generator)
-        mirror = torch.rand(len(chosen), generator=generator) < 0.5
+        mirror = (torch.rand(len(chosen), generator=generator) < 0.5)[part]
+        moves = (down * self.data.train.padded.shape[2] + right)[part]  # in pixels
+        mirrored = mirror.nonzero().squeeze(1)
+        order = torch.arange(len(mirror))  # among the images and, after them, the mirrored ones
+        order[mirrored] = len(mirror) + torch.arange(len(mirrored))
+        moves, mirrored, order = (
+            x.to(chosen.device, non_blocking=True) for x in (moves, mirrored, order)
+        )
+        images = self._shifted(chosen[part], moves)
+        flipped = images.index_select(0, mirrored).flip(2)
+        return torch.cat([images, flipped]).index_select(0, order)
+
+    def _shifted(self, chosen: Tensor, moves: Tensor) -> Tensor:
+        """The chosen padded images, cut to their size from so many pixels on: (m, H, W, C)."""
         padded, (height, width, channels) = self.data.train.padded, self.data.shape
         n, high, wide, _ = padded.shape
-        corner, mirrored = (down * wide + right)[part], mirror[part].nonzero().squeeze(1)
-        order = torch.arange(len(corner))  # of what is seen, among the images and then the mirrored
-        order[mirrored] = len(corner) + torch.arange(len(mirrored))
-        to = {"device": chosen.device, "non_blocking": True}
-        corner, mirrored, order = corner.to(**to), mirrored.to(**to), order.to(**to)
-        corner += chosen[part] * high * wide
-        lines = corner[:, None] + wide * torch.arange(height, device=chosen.device)
         runs = padded.as_strided(  # of a line's length, from every pixel on: whole ones copy fast
             (n * high * wide - width + 1, width * channels), (channels, 1)
         )
-        images = runs.index_select(0, lines.flatten()).view(-1, height, width, channels)
-        flipped = images.index_select(0, mirrored).flip(2)
-        return torch.cat([images, flipped]).index_select(0, order)
+        first = chosen * (high * wide) + moves
+        lines = first[:, None] + wide * torch.arange(height, device=chosen.device)
+        return runs.index_select(0, lines.flatten()).view(-1, height, width, channels)
 
     def _normalize(self, images: Tensor) -> Tensor:
         if self.binary:
