@@ -266,6 +266,14 @@ def interrupted(process: subprocess.Popen) -> str:
     return process.communicate(timeout=180)[1]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def swallowed(*into: type[Exception]) -> Iterator[None]:
     """Ctrl-C at this place, which a library catches, or makes an error of."""
@@ -279,7 +287,7 @@ def swallowed(*into: type[Exception]) -> Iterator[None]:
 
 @pytest.mark.parametrize("into", [(), (ConfigError,)])
 def test_a_ctrl_c_that_a_library_swallows_before_the_first_run_stops_all_the_same(
-    into, here, monkeypatch, capsys
+    into, here, interruptible, monkeypatch, capsys
 ):
     def planned(overrides):
         with swallowed(*into):
@@ -297,7 +305,7 @@ def test_a_ctrl_c_that_a_library_swallows_before_the_first_run_stops_all_the_sam
 @pytest.mark.parametrize("into", [(), (RuntimeError,)])
 @pytest.mark.parametrize("name", ["cifar10_learning_rate", "mnist"])
 def test_a_ctrl_c_that_is_swallowed_while_a_run_trains_stops_at_the_next_step(
-    name, into, here, monkeypatch, capsys
+    name, into, here, interruptible, monkeypatch, capsys
 ):
     """Of a run alone, and of a stack; resumed, it ends."""
     place = training if name == "cifar10_learning_rate" else together
