@@ -68,6 +68,28 @@ def test_a_bias_stays_where_the_norm_does_not_cancel_it():
     assert biased == {"none", "batch_detached"}
 
 
+def test_pooling_before_a_relu_is_pooling_after_it():
+    """Also among equal values, of which bfloat16 has many: outputs and gradients, to the bit."""
+    network = build(norm="batch", width=8).bfloat16()
+    layers = list(network)
+    for i in [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]:
+        assert isinstance(layers[i + 1], nn.ReLU)
+        layers[i : i + 2] = layers[i + 1], layers[i]
+    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = []
+    for each in (network, nn.Sequential(*layers)):
+        outputs = each(images)
+        gradients = torch.autograd.grad(outputs.square().sum(), list(network.parameters()))
+        found.append([outputs, *gradients])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_pooling_stays_after_a_sigmoid_and_after_a_norm_that_follows():
+    for changes in ({"activation": "sigmoid"}, {"norm": "batch", "norm_after": True}):
+        names = [type(layer).__name__ for layer in build(**changes)]
+        assert "ReLU" not in [names[i + 1] for i, n in enumerate(names) if n == "MaxPool2d"]
+
+
 def test_lrn_is_where_it_is_told_and_nowhere_else():
     def found(**changes) -> list[str]:
         return [type(m).__name__ for m in build(**changes)]
@@ -75,7 +97,8 @@ def test_lrn_is_where_it_is_told_and_nowhere_else():
     names = found(lrn=True)
     at = [i for i, name in enumerate(names) if name == "LocalResponseNorm"]
     pools = [i for i, name in enumerate(names) if name == "MaxPool2d"]
-    assert at == [pools[0] + 1, pools[1] + 1]
+    assert at == [pools[0] + 2, pools[1] + 2]
+    assert {names[i - 1] for i in at} == {"ReLU"}
     assert [name for name in names if name != "LocalResponseNorm"] == found()
 
 

@@ -25,8 +25,8 @@ class Unavailable(Exception):
 
 @dataclass
 class Split:
-    """Images (n, H, W, C) uint8 and their labels (n,) int64. Nobody changes them: what is computed
-    of all of them is kept, for the runs of a process that train on the same split."""
+    """Images (n, H, W, C) uint8 and their labels (n,) int64. Nobody changes them: their statistics
+    are kept, for the runs of a process that train on the same split."""
 
     images: Tensor
     labels: Tensor
@@ -51,11 +51,6 @@ class Split:
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the pixels, (C,) each: see statistics."""
         return statistics(self.images)
-
-    @cached_property
-    def padded(self) -> Tensor:
-        """The images with SHIFT pixels of zeros around them."""
-        return torch.nn.functional.pad(self.images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
 
 
 @dataclass
@@ -98,6 +93,9 @@ class Batches:
         if not self.binary:
             (mean, std), pixels = data.train.statistics, prod(data.shape[:2])
             self.scale, self.offset = (x.repeat(pixels) for x in (1 / std, -mean / std))  # (H W C,)
+        if self.augment:
+            around = (0, 0, SHIFT, SHIFT, SHIFT, SHIFT)
+            self.padded = torch.nn.functional.pad(data.train.images, around)
 
     def train(self, step: int) -> tuple[Tensor, Tensor]:
         """The training batch of one step: images (m, C, H, W) float32, channels last; labels."""
@@ -145,7 +143,7 @@ class Batches:
         generator = torch.Generator().manual_seed(seed)
         down, right = torch.randint(2 * SHIFT + 1, (2, len(chosen)), generator=generator)
         mirror = (torch.rand(len(chosen), generator=generator) < 0.5)[part]
-        moves = (down * self.data.train.padded.shape[2] + right)[part]  # in pixels
+        moves = (down * self.padded.shape[2] + right)[part]  # in pixels
         mirrored = mirror.nonzero().squeeze(1)
         order = torch.arange(len(mirror))  # among the images and, after them, the mirrored ones
         order[mirrored] = len(mirror) + torch.arange(len(mirrored))
@@ -158,9 +156,9 @@ class Batches:
 
     def _shifted(self, chosen: Tensor, moves: Tensor) -> Tensor:
         """The chosen padded images, cut to their size from so many pixels on: (m, H, W, C)."""
-        padded, (height, width, channels) = self.data.train.padded, self.data.shape
-        n, high, wide, _ = padded.shape
-        runs = padded.as_strided(  # of a line's length, from every pixel on: whole ones copy fast
+        height, width, channels = self.data.shape
+        n, high, wide, _ = self.padded.shape
+        runs = self.padded.as_strided(  # a line long, from every pixel on: whole ones copy fast
             (n * high * wide - width + 1, width * channels), (channels, 1)
         )
         first = chosen * (high * wide) + moves
