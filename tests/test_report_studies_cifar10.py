@@ -151,8 +151,8 @@ def test_the_small_inception_stands_beside_the_published_numbers(tmp_path):
     files = {path.name: content.decode() for path, content in build.render(tmp_path).items()
              if path.suffix == ".md"}  # fmt: skip
     text = files["cifar10_inception_published.md"]
-    assert "| 89.05 | bn_augmented | 90.00 | 74.00 [74.00, 74.00] |" in text
-    assert "| plain_no_l2 | not run | not run |" in text
+    assert "| 89.05 | bn_augmented | 3 | 90.00 | 74.00 [74.00, 74.00] |" in text
+    assert "| plain_no_l2 | – | not run | not run |" in text
     test = studies_inception.draw(table).axes[1]
     marks = {line.get_label(): line.get_xdata() for line in test.get_lines()}
     assert sorted(marks["published"]) == sorted(rows["published_test"])

@@ -82,7 +82,7 @@ class Optim:
     weight_decay: float = 0.0  # the L2 penalty, on weights only
     weight_decay_multiplier: float = 1.0
     epochs: float = MISSING
-    epochs_multiplier: float = 1.0  # for equal steps at another batch size
+    epochs_multiplier: float = 1.0  # for equal steps at another batch size, or a longer run
     final_lr: float = MISSING  # of the initial rate, at the end of the run, at decay_speed 1
     decay_speed: float = 1.0  # 6: the rate has fallen to final_lr after a sixth of the run
 

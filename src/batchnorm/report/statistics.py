@@ -111,6 +111,12 @@ def classes(table: pd.DataFrame) -> int:
     return int(said) if isfinite(said) else 10
 
 
+def epochs(table: pd.DataFrame) -> pd.Series:
+    """For how many epochs each row's run trains."""
+    times = table.get("optim.epochs_multiplier", pd.Series(1.0, table.index)).fillna(1)
+    return (table["optim.epochs"] * times).round(2)
+
+
 def is_stand_in(table: pd.DataFrame) -> bool:
     """Whether any of the runs saw generated data in place of the real ones."""
     return len(table) > 0 and bool(table["data.stand_in"].any())

@@ -11,13 +11,14 @@ def published(table: pd.DataFrame) -> pd.DataFrame:
     """The published networks, each with our arm for it, one row each.
 
     Columns: network, augmented, weight_decay, published_train, published_test (fractions); arm, n,
-    and at the end of our runs: train, test (fractions, means over seeds) and the
-    95 % interval of test, low and high. NaN where the arm has not been run.
+    epochs, and at the end of our runs: train, test (fractions, means over seeds) and the 95 %
+    interval of test, low and high. NaN where the arm has not been run.
     """
     rows = pd.DataFrame(paper.values()["small_inception"])
     ends = {arm: _ends(part) for arm, part in table.groupby("arm", sort=False)}
     ours = pd.DataFrame([ends.get(arm, {"n": 0}) for arm in rows["arm"]])
-    return pd.concat([rows, ours.reindex(columns=["train", "test", "low", "high", "n"])], axis=1)
+    columns = ["epochs", "train", "test", "low", "high", "n"]
+    return pd.concat([rows, ours.reindex(columns=columns)], axis=1)
 
 
 def _ends(rows: pd.DataFrame) -> dict[str, float]:
@@ -25,7 +26,8 @@ def _ends(rows: pd.DataFrame) -> dict[str, float]:
     (found,) = statistics.curves(rows).values()
     test = statistics.estimate(run.last() for run in found.values())
     ends = {"test": test.value, "low": test.low, "high": test.high, "n": test.n}
-    return {"train": last["training_set/accuracy"].mean(), **ends}
+    train = last["training_set/accuracy"].mean()
+    return {"epochs": statistics.epochs(last).max(), "train": train, **ends}
 
 
 NAMES = [
@@ -35,6 +37,7 @@ NAMES = [
     "train, %",
     "test, %",
     "our arm",
+    "its epochs",
     "its train, %",
     "its test, %",
 ]
@@ -49,6 +52,7 @@ def printed(table: pd.DataFrame) -> tables.Printed:
             *("yes" if row[key] else "no" for key in ("augmented", "weight_decay")),
             *(f"{100 * row[f'published_{split}']:.2f}" for split in ("train", "test")),
             row["arm"],
+            _epochs(row["epochs"]),
             _per_cent(row["train"]),
             _per_cent(row["test"], row["low"], row["high"]),
         ]
@@ -59,15 +63,16 @@ def printed(table: pd.DataFrame) -> tables.Printed:
 
 def published_words(table: pd.DataFrame) -> str:
     """What sets ours apart from the published numbers."""
-    epochs, width = (table[key].iloc[0] for key in ("optim.epochs", "model.width"))
+    trained, width = sorted(set(statistics.epochs(table))), table["model.width"].iloc[0]
     means, intervals = "", ""
     if table["seed"].nunique() > 1:
         means, intervals = "means ", ", with their 95 % interval"
     return (
         f"{look.where(table)}: {means}at the end of the run, by population statistics{intervals}."
         " Published: Zhang et al. (2017), trained until they fitted the training"
-        f" images, at 28x28 pixels, each whitened, and width 96; ours for {epochs:g} epochs at"
-        f" 32x32, scaled per channel, and width {width}."
+        " images, at 28x28 pixels, each whitened, and width 96; ours for"
+        f" {' or '.join(map(_epochs, trained))} epochs at 32x32, scaled per channel, and width"
+        f" {width}."
     )
 
 
@@ -116,6 +121,10 @@ def names(rows: pd.DataFrame) -> list[str]:
         + ("" if row["weight_decay"] or "random" in row["network"] else ", no L2")
         for _, row in rows.iterrows()
     ]
+
+
+def _epochs(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:g}"
 
 
 def _per_cent(value: float, low: float = float("nan"), high: float = float("nan")) -> str:

@@ -124,8 +124,8 @@ def deviations(runs: pd.DataFrame) -> list[str]:
         f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
         " 1000)",
         f"network: {_network(runs)} (the paper: Inception)",
-        f"length: {_span(_epochs(runs))} epochs, {_span(runs['planned'])} steps (the paper's"
-        " baseline: 31 million)",
+        f"length: {_span(statistics.epochs(runs))} epochs, {_span(runs['planned'])} steps (the"
+        " paper's baseline: 31 million)",
         f"batch: {_span(runs['data.batch_size'])} images (the paper: 32)",
     ]
     if runs["arm"].str.match("bn_x(5|30)").any():
@@ -158,12 +158,6 @@ def _network(runs: pd.DataFrame) -> str:
 def _part_of(runs: pd.DataFrame) -> str:
     images = runs["data.train_images"].min()
     return f", {images} of its training images" if images < 50_000 else ""
-
-
-def _epochs(runs: pd.DataFrame) -> pd.Series:
-    if "optim.epochs_multiplier" not in runs:
-        return runs["optim.epochs"]
-    return (runs["optim.epochs"] * runs["optim.epochs_multiplier"].fillna(1)).round(2)
 
 
 def _span(values: pd.Series) -> str:
