@@ -18,9 +18,9 @@ def stages(depth: int) -> list[int]:
 
 def convnet(config: Model, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Four stages of 3x3 convolutions with 1, 2, 4 and 4 times `width` feature maps, each
-    convolution followed by norm and activation (see unit), max pooling between stages (with
-    `lrn`, the first two followed by Local Response Normalization), global average pooling,
-    Dropout, and one linear layer.
+    convolution followed by norm and activation (see unit), max pooling between stages (before the
+    activation, if that is a ReLU; with `lrn`, the first two poolings followed by Local Response
+    Normalization), global average pooling, Dropout, and one linear layer.
 
     Inputs (m, C, H, W) for `shape` (H, W, C), outputs (m, classes).
     """
