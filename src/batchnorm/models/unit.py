@@ -38,6 +38,11 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         super().__init__(5, alpha=1e-4 * 63**2, beta=0.75, k=1.0)
 
     def forward(self, input: Tensor) -> Tensor:
-        """In float32: it divides by little more than 1, which bfloat16 rounds to 1."""
+        """In float32: it divides by little more than 1, which bfloat16 rounds to 1. Neighbours are
+        summed by a product with a band matrix, several times faster than torch's pooling."""
         with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float()).to(input.dtype)
+            x = input.float()
+            maps = torch.arange(x.shape[1], device=x.device)
+            near = ((maps[:, None] - maps).abs() <= self.size // 2).float()
+            sums = (x.square().movedim(1, -1) @ near).movedim(-1, 1)
+            return (x * (self.k + self.alpha / self.size * sums) ** -self.beta).to(input.dtype)
