@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from batchnorm.report import build, changes, ensemble, figures, look, paper, statistics, verdicts
+from batchnorm.report import (
+    build,
+    ensemble,
+    figures,
+    look,
+    paper,
+    statistics,
+    studies_imagenette,
+    verdicts,
+)
 from planted_imagenette import FIGURE_2, plant, plant_changes, plant_ensemble
 
 LEDGER = {claim.id: claim for claim in verdicts.ledger()}
@@ -114,11 +123,11 @@ def test_claims_on_single_changes(tmp_path, claim):
 
 def test_changes_are_paired_differences_to_bn_x5(tmp_path):
     plant_changes(tmp_path, noise=0)
-    points = changes.points(statistics.load(tmp_path))
+    points = studies_imagenette.points(statistics.load(tmp_path))
     means = points[points["seed"].isna()].set_index("arm")["points"]
-    assert list(means.index) == list(changes.CHANGES)
+    assert list(means.index) == list(studies_imagenette.CHANGES)
     assert means["bn_x5_dropout"] == pytest.approx(-5)
-    figure = changes.draw(statistics.load(tmp_path))
+    figure = studies_imagenette.draw(statistics.load(tmp_path))
     assert len(figure.axes[0].get_yticklabels()) == 8
 
 

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from batchnorm import record
 from batchnorm.report import (
-    changes,
     claims,
     comparison,
     ensemble,
@@ -27,6 +26,7 @@ from batchnorm.report import (
     studies,
     studies_ablations,
     studies_cifar10,
+    studies_imagenette,
     studies_inception,
     studies_initialization,
     studies_rates,
@@ -122,7 +122,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_inception_published": _figure(studies_inception.draw, studies_inception.published),
     "imagenette": _learning_rate,
     "imagenette_tune": _tune,
-    "imagenette_changes": _figure(changes.draw, changes.points),
+    "imagenette_changes": _figure(studies_imagenette.draw, studies_imagenette.points),
     "imagenette_ensemble": _ensemble,
     "imagenet": _learning_rate,
     "imagenet_ensemble": _ensemble,

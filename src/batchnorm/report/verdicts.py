@@ -10,8 +10,8 @@ from batchnorm.report import (
     claims_cifar10,
     claims_cifar10_ablations,
     claims_imagenette,
+    claims_mnist,
     ensemble,
-    mnist_claims,
     paper,
     statistics,
 )
@@ -31,7 +31,7 @@ from batchnorm.report.claims import (
 from batchnorm.report.tables import markdown_table
 
 RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how it is measured
-    **mnist_claims.RULES,
+    **claims_mnist.RULES,
     claims.EXPERIMENT: claims.RULES,
     **claims_cifar10.RULES,
     **claims_cifar10_ablations.RULES,
@@ -117,7 +117,7 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
 def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
     if runs["data.name"].iloc[0] == "mnist":
-        return mnist_claims.deviations(runs)
+        return claims_mnist.deviations(runs)
     if runs["data.name"].iloc[0] == "image_folder":
         return claims_imagenette.deviations(runs)
     words = [
@@ -204,7 +204,7 @@ def _place(row: dict[str, Any], named: bool) -> str:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
-    rules = "".join(f"* {words}\n" for words in (*RULE, f"On MNIST: {mnist_claims.RULE}"))
+    rules = "".join(f"* {words}\n" for words in (*RULE, f"On MNIST: {claims_mnist.RULE}"))
     changed = "".join(f"{i}. {words}\n" for i, words in enumerate(CHANGED, 1))
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{rules}"]
     sections.append(f"{CHANGED_HEAD}\n\n{changed}")

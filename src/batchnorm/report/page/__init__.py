@@ -13,7 +13,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from batchnorm import record
-from batchnorm.report import build, claims, look, mnist_claims, statistics
+from batchnorm.report import build, claims, claims_mnist, look, statistics
 from batchnorm.report.page import curves, imagenette, ledger, rates, studies
 from batchnorm.report.page.parts import Frame
 from batchnorm.report.page.traces import (
@@ -74,7 +74,7 @@ def render(root: Path) -> build.Files:
         waiting=[row for row in rows if row["reason"]],
         counts=ledger.counts(rows),
         signs=ledger.SIGNS,
-        rules=[*claims.RULE, f"On MNIST: {mnist_claims.RULE}"],
+        rules=[*claims.RULE, f"On MNIST: {claims_mnist.RULE}"],
         changed=[claims.CHANGED_HEAD, *claims.CHANGED],
         runs=len(statistics.runs(table)),
         stand_in=build.STAND_IN_LINE.strip() if stand_in else "",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from batchnorm.report import changes, ensemble
+from batchnorm.report import ensemble, studies_imagenette
 from batchnorm.report.look import BN, Ink
 from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.traces import (
@@ -23,7 +23,7 @@ MEAN = "mean over ensembles and seeds"
 
 def single_changes(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """What BN-x5 loses or gains where one of the paper's choices is taken back."""
-    points = changes.points(table)
+    points = studies_imagenette.points(table)
     traces, labels = [], []
     for change, rows in points.groupby("change", sort=False):
         traces += differences("BN-x5", change, rows, BN)
@@ -32,7 +32,8 @@ def single_changes(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         return
     panel = Panel(traces, "best accuracy − that of BN-x5, percentage points", "", may_log="",
                   lines=(("x", 0),), wide=True, **rows_of(labels))  # fmt: skip
-    yield Frame(name_of(table), changes.TITLE, [changes.words(table)], [panel], points)
+    words = [studies_imagenette.words(table)]
+    yield Frame(name_of(table), studies_imagenette.TITLE, words, [panel], points)
 
 
 def figure_4(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from batchnorm.report import build, mnist_claims, statistics, verdicts
+from batchnorm.report import build, claims_mnist, statistics, verdicts
 from planted_mnist import ALIKE, BEST, BETTER, BN, INITIALIZATION, PLAIN, STEPS, changed, plant
 
-LEDGER = {claim.id: claim for claim in verdicts.ledger() if claim.experiment in mnist_claims.RULES}
+LEDGER = {claim.id: claim for claim in verdicts.ledger() if claim.experiment in claims_mnist.RULES}
 FLAT = {**PLAIN, "accuracy": [(0, 0.1), (5000, 0.9)]}
 
 
@@ -156,7 +156,7 @@ def test_an_overflow_is_no_success(tmp_path):
 def test_the_ledger_is_written_with_the_words_of_the_rules(alike):
     files = {path.name: content.decode() for path, content in build.render(alike).items()
              if path.name.startswith("claims")}  # fmt: skip
-    assert mnist_claims.RULE in files["claims.md"]
+    assert claims_mnist.RULE in files["claims.md"]
     assert "## C5: holds (full scale, n 5)" in files["claims.md"]
     assert "* C8: " in files["claims.md"].partition("## Not run")[2]
     json.loads(files["claims.json"])
