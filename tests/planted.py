@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from batchnorm import record
 
@@ -95,3 +96,8 @@ def one_record(
         **{"threads": 1, "precision": precision, "data_checksum": "0"},
     }
     return record.make(config, environment, summary, metrics if steps else {})
+
+
+def chosen_rates(points: pd.DataFrame) -> dict[str, float]:
+    """The rate that studies_rates.points marks, of every arm that learned at some rate."""
+    return points[points["chosen"]].drop_duplicates("arm").set_index("arm")["lr"].to_dict()

@@ -10,6 +10,7 @@ from batchnorm.config import Run
 from batchnorm.experiment import plan
 from batchnorm.record import SOURCE, flatten
 from batchnorm.report import statistics, studies, studies_rates
+from planted import chosen_rates
 
 STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations"]
 STUDIES += ["inception", "inception_published"]
@@ -100,7 +101,7 @@ def test_the_rate_of_bn_is_what_the_records_choose():
 @pytest.mark.parametrize("study", ["dropout", "depth", "ablations"])
 def test_single_arms_have_the_rates_that_the_records_choose(study):
     points = studies_rates.points(chosen_by(f"cifar10_tune_{study}"))
-    chosen = studies_rates.chosen_rates(chosen_by(f"cifar10_tune_{study}"))
+    chosen = chosen_rates(points)
     arms, usual = runs(study), runs("dropout")
     for name in points["arm"].unique():
         otherwise = usual[f"{name.split('_')[0]}_0"].optim.lr

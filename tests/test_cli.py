@@ -447,7 +447,9 @@ def test_progress_tells_accuracy_speed_and_time_left(tmp_path, capsys, monkeypat
         running = watch._running()
         assert watch.left(running) == pytest.approx(125)
         line = progress.status_line(running, 1, 4, watch.left(running))
-        assert line == "1/4 runs | run-1 40.0 % 1,500 images/s | 2:05 left"
+        assert line == (
+            "1/4 runs, 2:05 left | run-1: step 50 of 100, accuracy 40.0 %, 1,500 images/s"
+        )
         diverged = {**summary, "diverged": True, "diverged_at_step": 7, "seconds": 1.0}
         record.write(places[1].record, record.make(config, {}, diverged, {}))
     said = capsys.readouterr().out

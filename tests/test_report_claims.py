@@ -172,7 +172,7 @@ def test_the_overview_puts_a_verdict_beside_the_statement_that_it_is_about():
     def row(id: str, statement: str, verdict: str, n: int = 3) -> dict:
         reason = "" if n else "no runs"
         return {"id": id, "statement": statement, "verdict": verdict, "scale": "quick", "n": n,
-                "reason": reason}  # fmt: skip
+                "reason": reason, "experiment": "cifar10_depth"}  # fmt: skip
 
     text = verdicts.markdown_overview([
         row("C1", "one", "holds"), row("C1 (Imagenette)", "one", "fails"),

@@ -16,6 +16,7 @@ from batchnorm.report import (
     studies_initialization,
     studies_rates,
 )
+from planted import chosen_rates
 from planted import plant as plant_curves
 from planted_cifar10 import HIT, LAYERS, WORLDS, made_of, plant
 
@@ -90,7 +91,7 @@ def test_every_arm_has_the_rate_of_its_own_highest_mean(tmp_path):
         arms = dict(zip(names, curves, strict=True))
         plant_curves(tmp_path, arms, experiment="cifar10_tune_depth", lr=lr, holdout=5000, noise=0)
     table = statistics.load(tmp_path)
-    assert studies_rates.chosen_rates(table) == {"plain_6": 0.1, "bn_6": 0.01}, "48 is untrained"
+    assert chosen_rates(studies_rates.points(table)) == {"plain_6": 0.1, "bn_6": 0.01}, "48: chance"
     figure = studies_rates.draw(table)
     bold = {text.get_text() for text in figure.axes[0].texts if text.get_weight() == "bold"}
     assert bold == {"0.550", "0.600"}

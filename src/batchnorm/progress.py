@@ -123,12 +123,15 @@ class Watch:
 
 
 def status_line(running: list[Status], done: int, total: int, left: float | None) -> str:
-    """One line: runs done, each running run, time left."""
-    parts = [f"{done}/{total} runs"]
+    """One line: runs done, time left, and of two running runs how far they are."""
+    when = "estimating the time" if left is None else f"{clock(left)} left"
+    parts = [f"{done}/{total} runs, {when}"]
     for status in running[:2]:
-        accuracy = "" if status["accuracy"] is None else f" {100 * status['accuracy']:.1f} %"
-        parts.append(f"{status['name']}{accuracy} {status['images_per_second']:,.0f} images/s")
-    parts.append("estimating the time" if left is None else f"{clock(left)} left")
+        said = [f"step {status['step']:,} of {status['steps']:,}"]
+        if status["accuracy"] is not None:
+            said.append(f"accuracy {100 * status['accuracy']:.1f} %")
+        said.append(f"{status['images_per_second']:,.0f} images/s")
+        parts.append(f"{status['name']}: {', '.join(said)}")
     return " | ".join(parts)
 
 

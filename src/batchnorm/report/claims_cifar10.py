@@ -202,7 +202,7 @@ def deeper(activation: str) -> Part:
     arms = tuple(f"{norm}_{activation}_{d}" for norm in ("plain", "bn") for d in DEPTHS)
     what = f"share of seeds in which the deepest bn_{activation} that ends above {UNTRAINED}"
     what += f" is deeper than the deepest plain_{activation}"
-    unknown = "the deepest net learned without BN too, or the shallowest did not"
+    unknown = "in some seed the deepest net learned without BN too, or the shallowest did not"
     part = Part(what, arms, of, "every seed", in_every_seed, unknown)
     return judged_if(("plain_relu_6",), part)
 

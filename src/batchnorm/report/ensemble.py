@@ -68,10 +68,11 @@ def read(table: pd.DataFrame) -> Members:
 
 
 def error(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """The top-k error (a fraction) of class probabilities (n, classes). Of equal probabilities
-    those that the label shares count against it."""
+    """The top-k error (a fraction) of class probabilities (n, classes). Of classes that are equally
+    probable each is as likely to be among the k best as the others."""
     own = np.take_along_axis(probabilities, labels[:, None].astype(int), 1)
-    return float(((probabilities >= own).sum(1) > k).mean())
+    higher, equal = (probabilities > own).sum(1), (probabilities == own).sum(1)
+    return float(1 - ((k - higher) / equal).clip(0, 1).mean())
 
 
 def mean(networks: list[Votes], by: str) -> np.ndarray:
@@ -136,7 +137,7 @@ def draw(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
         axes.set_title(heading(ours_k, paper_k), loc="left", pad=4)
     figure.axes[0].legend(loc="upper right", ncols=2)
     title(figure, f"{data_name(table)}: {TITLE}")
-    footer(figure, words(table))
+    footer(figure, words(table, rows))
     return figure
 
 
@@ -151,9 +152,10 @@ def heading(ours: int, theirs: int) -> str:
     return f"top-{ours}" + ("" if ours == theirs else f" (the paper's points: top-{theirs})")
 
 
-def words(table: pd.DataFrame) -> str:
+def words(table: pd.DataFrame, rows: pd.DataFrame) -> str:
     """What stands under the figure."""
-    networks, images = table["arm"].nunique(), table["data.test_images"].max()
+    networks = rows.loc[rows["series"] == "ours", "networks"].max()
+    images = table["data.test_images"].max()
     return (
         f"{where(table)}, {networks} networks, {images:,} images. Lines: the mean over all"
         " ensembles of so many of the networks, and over seeds; bands: the least to the greatest."

@@ -2,15 +2,16 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+from scipy.optimize import isotonic_regression
 
 from batchnorm.report import statistics
 from batchnorm.report.inks import INKS as INKS
@@ -116,16 +117,14 @@ def seeds_of(table: pd.DataFrame) -> str:
 
 
 def spread(heights: Sequence[float], gap: float, ceiling: float) -> list[float]:
-    """Heights for labels: at least `gap` apart, none above the ceiling, in the order given."""
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    placed = list(heights)
-    for below, i in pairwise(order):
-        placed[i] = max(placed[i], placed[below] + gap)
-    top = ceiling
-    for i in reversed(order):
-        placed[i] = min(placed[i], top)
-        top = placed[i] - gap
-    return placed
+    """Heights for labels, in the order given: at least `gap` apart, none above the ceiling nor, if
+    there is room, below 0, and otherwise as near as can be (least squares) to those wanted."""
+    order = np.argsort(heights, kind="stable")
+    least = gap * np.arange(len(order))  # what those below take up
+    placed = np.empty(len(order))
+    wanted = isotonic_regression(np.asarray(heights)[order] - least).x
+    placed[order] = wanted.clip(0).clip(max=ceiling - gap * (len(order) - 1)) + least
+    return placed.tolist()
 
 
 def bare(axes: Axes, *sides: str) -> None:

@@ -133,7 +133,7 @@ def scale(table: pd.DataFrame) -> Figure:
     far = min(0.1, positive.min() / 1.3), max(10, positive.max() * 1.3)
     for row, (norm, net) in enumerate(NETS.items()):
         bottom = 0.625 - 0.385 * row
-        axes = figure.add_axes((0.075, bottom, 0.23, 0.28))
+        axes = figure.add_axes((0.075, bottom, 0.205, 0.28))
         _frame(axes, table, row, f"{net.label}: layers 1 to 4", limits)
         axes.set_ylabel("norm of weights / first norm")
         _draw_norms(axes, norms[norms["norm"] == norm])
@@ -171,9 +171,11 @@ def _draw_norms(axes: Axes, points: pd.DataFrame) -> None:
                   label=f"layer {layer}")  # fmt: skip
     last = points.groupby("layer")["value"].last()
     low, high = axes.get_ylim()
-    heights = spread(list((last - low) / (high - low)), 0.09, 1)
-    for layer, y in zip(last.index, heights, strict=True):
-        axes.text(1.03, y, str(layer), fontsize=SMALL, va="center", transform=axes.transAxes)
+    ends = (last - low) / (high - low)
+    for layer, y in zip(last.index, spread(list(ends), 0.09, 1), strict=True):
+        axes.plot([1.01, 1.06], [ends[layer], y], color=GREY, linewidth=0.6, clip_on=False,
+                  transform=axes.transAxes)  # fmt: skip
+        axes.text(1.075, y, str(layer), fontsize=SMALL, va="center", transform=axes.transAxes)
 
 
 def _draw_singular(axes: Axes, points: pd.DataFrame, colour: str) -> None:

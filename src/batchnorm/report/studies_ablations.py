@@ -132,8 +132,8 @@ def draw(table: pd.DataFrame) -> Figure:
     words = (
         f"{where(table)}, paired by seed. Top: best test accuracy with the change less that"
         " without it, in percentage points. Small points: one seed; large: mean; bar: 95 %"
-        " interval (Student's t); an arrow or a bar that leaves the frame is read from the"
-        " numbers at the right. Below, equally many steps at each batch size, and its own"
+        " interval (Student's t); what leaves the frame is read from the numbers at the"
+        " right. Below, equally many steps at each batch size, and its own"
         f" learning rate (cifar10_tune_ablations). {DOTS} At the right, accuracy at the end with"
         " other statistics than the paper's, which are those of the population with the unbiased"
         " variance; the scale is linear within ±1 and logarithmic beyond."
@@ -240,7 +240,9 @@ def _draw_inference(axes: Axes, points: pd.DataFrame) -> None:
         seeds_and_median(axes, part, "batch", "points", line.ink, change, linestyle=line.style)
     axes.set_yscale("symlog", linthresh=1)
     low, high = axes.get_ylim()
-    shown = [value for value in (-30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if low <= value <= high]
+    shown = [
+        value for value in (-20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10) if low <= value <= high
+    ]
     axes.set_yticks(shown, [f"{value:+g}".replace("-", "−") if value else "0" for value in shown])
     axes.set_yticks([], minor=True)
     axes.axhline(0, color=GREY, linewidth=0.8)

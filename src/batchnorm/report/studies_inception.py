@@ -26,7 +26,7 @@ def _ends(rows: pd.DataFrame) -> dict[str, float]:
     (found,) = statistics.curves(rows).values()
     test = statistics.estimate(run.last() for run in found.values())
     ends = {"test": test.value, "low": test.low, "high": test.high, "n": test.n}
-    train = last["training_set/accuracy"].mean()
+    train = last["training_set/accuracy"].mask(last["diverged"], statistics.CHANCE).mean()
     return {"epochs": statistics.epochs(last).max(), "train": train, **ends}
 
 

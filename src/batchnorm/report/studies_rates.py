@@ -37,12 +37,6 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(chosen=[key in chosen for key in zip(rows["arm"], rows["lr"], strict=True)])
 
 
-def chosen_rates(table: pd.DataFrame) -> dict[str, float]:
-    """The rate chosen for every arm that learned at some rate."""
-    found = points(table)
-    return found[found["chosen"]].drop_duplicates("arm").set_index("arm")["lr"].to_dict()
-
-
 def at_edge(found: pd.DataFrame) -> list[str]:
     """The arms whose chosen rate is the lowest or highest that was tried."""
     edges = {found["lr"].min(), found["lr"].max()}

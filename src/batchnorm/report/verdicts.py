@@ -1,6 +1,5 @@
 """The ledger: each claim judged on the records, as plain rows and as Markdown."""
 
-from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -37,6 +36,8 @@ RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how 
     **claims_cifar10_ablations.RULES,
     **claims_imagenette.RULES,
 }
+# An experiment's name begins with its data's.
+DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10", "imagenette": "Imagenette", "imagenet": "ImageNet"}
 # Where a claim is not judged on curves.
 READS = dict.fromkeys(ensemble.EXPERIMENTS, ensemble.read)
 
@@ -68,7 +69,7 @@ def ledger() -> list[Claim]:
 def judge(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
     """The claim's row in the ledger, from a table of runs of any experiments and scales."""
     row = {
-        **{key: getattr(claim, key) for key in ("id", "statement", "where", "paper")},
+        **{key: getattr(claim, key) for key in ("id", "statement", "where", "paper", "experiment")},
         "rule": [f"{part.what}: {part.rule}" for part in claim.measure if part.rule],
         **{"verdict": NOT_RUN, "reason": "", "scale": None, "n": 0},
         **{"parts": [], "deviations": [], "records": []},
@@ -119,7 +120,7 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     if runs["data.name"].iloc[0] == "mnist":
         return claims_mnist.deviations(runs)
     if runs["data.name"].iloc[0] == "image_folder":
-        return claims_imagenette.deviations(runs)
+        return claims_imagenette.deviations(runs) + _precision(runs)
     words = [
         f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
         " 1000)",
@@ -138,6 +139,7 @@ def deviations(runs: pd.DataFrame) -> list[str]:
         f" {_span(runs['optim.weight_decay'])}, decay to {_span(runs['optim.final_lr'])} over the"
         " baseline's run, He's initial weights, momentum 0.9"
     )
+    words += _dropout(runs) + _precision(runs)
     if runs["scale"].iloc[0] == "full":
         network = "network, " if runs["model.name"].iloc[0] == "convnet" else ""
         words.append(f"full scale's {network}length, L2 and decay: after a test accuracy was seen")
@@ -146,6 +148,17 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     if runs["scale"].iloc[0] == "quick":
         words.append("quick scale: a short run of a narrow network; the verdict rests on it")
     return words
+
+
+def _dropout(runs: pd.DataFrame) -> list[str]:
+    """What Dropout there is in the networks that stand for those with the paper's."""
+    rates = runs.loc[runs["model.dropout"] > 0, "model.dropout"]
+    return [f"Dropout: {_span(rates)} where there is any (the paper: 0.4)"] if len(rates) else []
+
+
+def _precision(runs: pd.DataFrame) -> list[str]:
+    lower = sorted(set(runs["precision"]) - {"float32"})
+    return [f"arithmetic: {', '.join(lower)} autocast"] if lower else []
 
 
 def _network(runs: pd.DataFrame) -> str:
@@ -186,20 +199,17 @@ def markdown_overview(rows: list[dict[str, Any]]) -> str:
     claimed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run:
         claimed.setdefault((row["id"].split()[0], row["statement"]), []).append(row)
-    several = Counter(id for id, _ in claimed)  # statements of one claim, each for its network
-    lines = [
-        [id, said, "; ".join(_place(row, len(same) > 1 or several[id] > 1) for row in same)]
-        for (id, said), same in claimed.items()
-    ]
+    lines = [[id, said, "; ".join(map(_place, same))] for (id, said), same in claimed.items()]
     table = markdown_table(["claim", "statement", "verdict"], lines) if lines else ""
-    rest = ", ".join(row["id"] for row in rows if row["id"].split()[0] not in several)
+    ids = {id for id, _ in claimed}
+    rest = ", ".join(row["id"] for row in rows if row["id"].split()[0] not in ids)
     return "\n".join(filter(None, [table, f"Not run: {rest}.\n" if rest else ""]))
 
 
-def _place(row: dict[str, Any], named: bool) -> str:
-    """A verdict, with the network or data that its id ends in where a claim has several."""
-    where = row["id"].partition(" ")[2].strip("()") or "CIFAR-10"
-    return f"{where}: {_verdict(row)}" if named else _verdict(row)
+def _place(row: dict[str, Any]) -> str:
+    """A verdict, with the network that its id ends in, if it does, or the data."""
+    where = row["id"].partition(" ")[2].strip("()") or DATA[row["experiment"].split("_")[0]]
+    return f"{where}: {_verdict(row)}"
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -57,7 +57,7 @@ def figure_4(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         panels.append(Panel(traces, "networks", f"top-{ours_k} error, %",
                             ensemble.heading(ours_k, paper_k),
                             layout={"yaxis": {"rangemode": "tozero"}}))  # fmt: skip
-    yield Frame(name_of(table), ensemble.TITLE, [ensemble.words(table)], panels, points)
+    yield Frame(name_of(table), ensemble.TITLE, [ensemble.words(table, points)], panels, points)
 
 
 def _by_crops(label: str, of: Ink, ours: pd.DataFrame, published: pd.DataFrame) -> Iterator[Trace]:

@@ -22,14 +22,14 @@ MADE_BY = {  # column of the records' table: its name on the page
 
 
 def claims(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Every claim's row of the ledger, with its experiment, a sign for its verdict, and the
-    measured parts in words."""
+    """Every claim's row of the ledger, with a sign for its verdict, and the measured parts in
+    words."""
     rows = []
     for claim in verdicts.ledger():
         row = verdicts.judge(claim, table)
         parts = [{**part, "here": verdicts.interval_words(part)} for part in row["parts"]]
-        more = {"experiment": claim.experiment, "sign": SIGNS[row["verdict"]]}
-        rows.append({**row, **more, "parts": parts, "seen": verdicts.grouped(row["records"])})
+        more = {"sign": SIGNS[row["verdict"]], "seen": verdicts.grouped(row["records"])}
+        rows.append({**row, **more, "parts": parts})
     return rows
 
 
