@@ -28,6 +28,7 @@ from batchnorm.record import (
     load_arrays,
     write,
 )
+from batchnorm.report import statistics
 
 Configs = dict[str, dict[str, Any]]
 Usual = dict[str, Any]
@@ -113,6 +114,7 @@ def sorted_out(root: Path, scale: str, target: Path) -> tuple[dict[Path, Record]
         records = {}
         for path in paths:
             try:
+                statistics.row(load(path), path, root)  # it may lack a part
                 records[path] = whole(path)
             except RecordError as error:
                 refused.append(str(error))

@@ -397,6 +397,19 @@ def test_a_typo_in_the_last_arm_is_found_before_the_first_trains():
         planned("+arms.bn_late.model.nrom=batch")
 
 
+def test_names_that_would_lose_or_mix_records_are_refused():
+    said = ["experiment=cifar10_learning_rate", "scale=smoke"]
+    for arm in ("a/b", ""):
+        cfg = config.compose_config(said)
+        cfg.arms = {arm: {}}
+        with pytest.raises(ConfigError, match="must be a name without a slash"):
+            config.expand(cfg, said)
+    cfg = config.compose_config(said)
+    cfg.name = "mnist"
+    with pytest.raises(ConfigError, match=r"name: must be cifar10_learning_rate, .* not mnist"):
+        config.expand(cfg, said)
+
+
 def test_every_experiment_file_expands_at_every_scale():
     for path in (config.CONFIGS / "experiment").glob("*.yaml"):
         scales = plan([f"experiment={path.stem}", "stand_in=always", "output=/x"]).cfg.scales

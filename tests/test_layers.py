@@ -274,6 +274,18 @@ def test_folding_changes_nothing(network):
     assert isinstance(network[1], BATCH_NORMS), "the original is left alone"
 
 
+def test_a_batch_norm_of_ones_own_is_not_folded_into_another_inference():
+    class Clamped(nn.BatchNorm2d):
+        def forward(self, input):
+            return super().forward(input).clamp(-0.1, 0.1)
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Clamped(4)).eval()
+    x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(folded(network)(x), network(x))
+    with pytest.raises(ValueError, match="Clamped cannot be folded"):
+        fold(*network)
+
+
 def test_folding_into_a_linear_layer():
     layer, norm = nn.Linear(6, 5).double(), BatchNorm(5).double()
     norm(torch.randn(30, 5, dtype=torch.float64) * 3 + 1)

@@ -167,6 +167,24 @@ def test_good_records_are_promoted_and_the_others_named(tmp_path, published):
     assert published() == (0, "1 records promoted to results/records, 0 refused\n", "")
 
 
+def test_records_that_lack_a_part_or_are_another_runs_are_not_promoted(tmp_path, published):
+    mine = written(tmp_path / "outputs")
+    copy = mine.with_name("baseline-0 copy.json")
+    copy.write_bytes(mine.read_bytes())
+    status, said, refused = published()
+    assert (status, said) == (1, "1 records promoted to results/records, 1 refused\n")
+    assert (
+        "baseline-0 copy.json: is not a whole record (its file's name is another run's)" in refused
+    )
+    copy.unlink()
+    made = record.load(mine)
+    del made["summary"]["diverged"]
+    record.write(mine, made)
+    status, _, refused = published()
+    assert status == 1
+    assert "is not a whole record (its diverged is missing)" in refused
+
+
 def test_records_made_otherwise_than_the_reference_beside_them_are_refused(tmp_path, published):
     mine = written(tmp_path / "outputs")
     made = record.load(mine)

@@ -201,6 +201,12 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
         raise ConfigError("arms: must name at least one, each with what it changes, or {}")
     if OmegaConf.is_missing(cfg, "name"):
         raise ConfigError("name: must be said, the same as the experiment's file")
+    files = [one.value() for one in parse(overrides) if one.key_or_group == "experiment"]
+    if files and "name" not in chosen and cfg.name != files[0]:
+        raise ConfigError(f"name: must be {files[0]}, as the experiment's file, not {cfg.name}")
+    for name in arms:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ConfigError(f"arms: {name!r} must be a name without a slash, as files have it")
     names = list(arms) if cfg.arm is None else [one_of("arm", cfg.arm, arms)]
     picked = list(seeds) if cfg.seed is None else [cfg.seed]
     if cfg.seed is not None and cfg.seed < 0:

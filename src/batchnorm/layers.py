@@ -147,6 +147,9 @@ NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
 }
 KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the layer before them
 BATCH_NORMS = (BatchNorm, _BatchNorm)
+# Those whose inference is known to be one affine map; a subclass of theirs may infer otherwise.
+FOLDABLE = (BatchNorm, TorchBatchNorm, DetachedBatchNorm, ActivationBatchNorm)
+FOLDABLE += (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 @torch.no_grad()
@@ -200,7 +203,8 @@ def foldable(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether `fold` can join the two."""
     return (
         isinstance(layer, nn.Linear | nn.Conv2d)
-        and isinstance(norm, BATCH_NORMS)
+        and type(norm) in FOLDABLE
+        and norm.running_mean is not None
         and norm.running_mean.shape == layer.weight.shape[:1]
     )
 

@@ -35,17 +35,22 @@ def load(root: Path, scale: str = "*", experiment: str = "*") -> pd.DataFrame:
     from here. A run without evaluations has one row, at step 0, with no accuracy. Raises
     RecordError, naming the file.
     """
-    runs: list[dict[str, Any]] = []
-    metrics: list[Columns] = []
-    for path in sorted(root.glob(f"records/{scale}/{experiment}/*.json")):
-        found = record.load(path)
-        try:
-            runs.append(_run(found, path.relative_to(root), path))
-            metrics.append(_metrics(found))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            why = f"its {error.args[0]} is missing" if isinstance(error, KeyError) else error
-            raise record.RecordError(f"{path}: is not a whole record ({why})") from error
+    paths = sorted(root.glob(f"records/{scale}/{experiment}/*.json"))
+    read = [row(record.load(path), path, root) for path in paths]
+    runs, metrics = [run for run, _ in read], [columns for _, columns in read]
     return _table(pd.DataFrame(runs), metrics) if runs else pd.DataFrame()
+
+
+def row(found: record.Record, path: Path, root: Path) -> tuple[dict[str, Any], Columns]:
+    """A run's part of the table, from its record, and its metrics. Raises RecordError for a record
+    that lacks something, or is of another run than its file's name says."""
+    try:
+        if path != record.record_path(root, found["config"]):
+            raise ValueError("its file's name is another run's")
+        return _run(found, path.relative_to(root), path), _metrics(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"its {error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise record.RecordError(f"{path}: is not a whole record ({why})") from error
 
 
 def _run(found: record.Record, path: Path, file: Path) -> dict[str, Any]:
