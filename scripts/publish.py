@@ -92,9 +92,9 @@ def declared_runs(experiment: str, scale: str) -> Configs:
     return {run.name: run.config() for run in expanded(settle(said), said)}
 
 
-def whole(path: Path) -> Record:
-    """A record with its arrays, if it has any. Raises RecordError."""
-    found, probes = load(path), "probabilities"
+def whole(path: Path, found: Record) -> Record:
+    """The record of this file with its arrays, if it has any. Raises RecordError."""
+    probes = "probabilities"
     left = probes in found["config"].get("probes", []) and not found["summary"]["diverged"]
     return {**found, "arrays": load_arrays(path)} if left or beside(path).exists() else found
 
@@ -114,8 +114,9 @@ def sorted_out(root: Path, scale: str, target: Path) -> tuple[dict[Path, Record]
         records = {}
         for path in paths:
             try:
-                statistics.row(load(path), path, root)  # it may lack a part
-                records[path] = whole(path)
+                found = load(path)
+                statistics.row(found, path, root)  # it may lack a part
+                records[path] = whole(path, found)
             except RecordError as error:
                 refused.append(str(error))
         known = in_history(record["environment"]["commit"] for record in records.values())

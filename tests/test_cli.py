@@ -85,7 +85,12 @@ def test_help_explains_itself_with_examples(capsys):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["optim.lr=interval(0,1)", "hydra.launcher.n_jobs=two", "hydra/launcher=submitit_slurm"],
+    [
+        "optim.lr=interval(0,1)",
+        "hydra.launcher.n_jobs=two",
+        "hydra/launcher=submitit_slurm",
+        "seed=range(0)",
+    ],
 )
 def test_what_no_sweep_can_be_is_refused_in_one_line(wrong, here, capsys):
     assert cli.main(["-m", *BASE, wrong]) == 2
@@ -108,6 +113,29 @@ def test_a_refusal_is_one_line_before_any_work(flags, here, capsys):
     assert len(said.err.splitlines()) == 1
     assert said.out == ""
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", ["~arms", "~data_root", "optim.lr=${nope}", f"seed={2**63}"])
+def test_what_refers_to_nothing_or_cannot_be_written_is_refused_in_one_line(wrong, here, capsys):
+    assert cli.main([*BASE, wrong]) == 2
+    said = capsys.readouterr()
+    assert (len(said.err.splitlines()), said.out) == (1, "")
+
+
+def test_a_record_that_lacks_a_part_is_refused_before_any_work(here, capsys):
+    command = [*BASE, "arm=baseline", "seed=0"]
+    assert cli.main(command) == 0
+    (path,) = here.glob("outputs/stand-in/records/smoke/*/*.json")
+    whole = record.load(path)
+    lacks = [{key: value for key, value in whole.items() if key != part} for part in record.PARTS]
+    lacks.append({**whole, "environment": {}})
+    for less in lacks:
+        record.write(path, less)
+        capsys.readouterr()
+        assert cli.main(command) == 2
+        said = capsys.readouterr()
+        assert "baseline-0.json: is not a whole record" in said.err
+        assert (len(said.err.splitlines()), said.out) == (1, "")
 
 
 def test_one_bad_value_in_a_sweep_stops_it_before_the_first_run(here, capsys):

@@ -65,7 +65,9 @@ def test_differences_name_the_keys():
 
 
 def test_a_record_that_lacks_its_probabilities_is_not_published(tmp_path):
-    whole = script("publish").whole
+    def whole(path):
+        return script("publish").whole(path, record.load(path))
+
     for name, diverged in (("a", False), ("b", True)):
         config = {"probes": ["probabilities"]}
         record.write(tmp_path / f"{name}.json", record.make(config, {}, {"diverged": diverged}, {}))

@@ -179,6 +179,8 @@ def combinations(overrides: list[str]) -> list[list[str]]:
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
     except HydraException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+    if not jobs:
+        raise ConfigError("-m: a key is swept over no values")
     return jobs
 
 

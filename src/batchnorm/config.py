@@ -163,6 +163,7 @@ ConfigStore.instance().store("schema", Config)
 WHAT = tuple(one.name for one in fields(What))
 DECLARED = (*WHAT, "name", "arms", "ladder", "scales")  # what an experiment's file says
 # Which part of it to run, where and how: no part of what a run is.
+SEEDS = 2**63  # what a record, which is JSON, can say
 NEUTRAL = {"experiment", *(one.name for one in fields(Config))} - {*DECLARED}
 
 
@@ -194,8 +195,10 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
         raise ConfigError(f"seeds={seeds}: must be a list of whole numbers, such as [0,1,2]")
     if not seeds:
         raise ConfigError("seeds=[]: must name at least one seed, for example seeds=[0,1,2]")
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"seeds={list(seeds)}: must be different whole numbers from 0")
+    if len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= max(seeds) < SEEDS:
+        raise ConfigError(
+            f"seeds={list(seeds)}: must be different whole numbers from 0, below 2^63"
+        )
     arms = laddered(cfg)
     if not arms:
         raise ConfigError("arms: must name at least one, each with what it changes, or {}")
@@ -204,13 +207,13 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     files = [one.value() for one in parse(overrides) if one.key_or_group == "experiment"]
     if files and "name" not in chosen and cfg.name != files[0]:
         raise ConfigError(f"name: must be {files[0]}, as the experiment's file, not {cfg.name}")
-    for name in arms:
+    for key, name in (("name", cfg.name), *(("arms", arm) for arm in arms)):
         if not isinstance(name, str) or not name or "/" in name:
-            raise ConfigError(f"arms: {name!r} must be a name without a slash, as files have it")
+            raise ConfigError(f"{key}: {name!r} must be a name without a slash, as files have it")
     names = list(arms) if cfg.arm is None else [one_of("arm", cfg.arm, arms)]
     picked = list(seeds) if cfg.seed is None else [cfg.seed]
-    if cfg.seed is not None and cfg.seed < 0:
-        raise ConfigError(f"seed={cfg.seed}: must be a whole number from 0")
+    if cfg.seed is not None and not 0 <= cfg.seed < SEEDS:
+        raise ConfigError(f"seed={cfg.seed}: must be a whole number from 0, below 2^63")
     return [_run(cfg, scale, arm, arms[arm], s, chosen) for arm in names for s in picked]
 
 
@@ -457,4 +460,5 @@ def explain(error: Exception) -> str:
         if "launcher" in name:
             return f"{group}/{name}: is not installed; joblib is; on SLURM: results/imagenet.md"
         return f"{group}={name}: must be one of {', '.join(options(group))}"
-    return lines[0]
+    key = getattr(cause, "full_key", None)
+    return f"{key}: {lines[0]}" if key and lines else lines[0] if lines else type(error).__name__

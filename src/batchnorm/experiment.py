@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import traceback
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -69,8 +70,11 @@ def plan(overrides: list[str]) -> Plan:
 
     Raises ConfigError, DataError or RecordError, each with one line for the user.
     """
-    cfg = settle(overrides)
-    runs = expanded(cfg, overrides)
+    try:
+        cfg = settle(overrides)
+        runs = expanded(cfg, overrides)
+    except OmegaConfBaseException as error:  # a key that was deleted, or refers to one that is not
+        raise ConfigError(config.explain(error)) from error
     for run in runs:
         config.validate(run, CHOICES)
         refuse_parts(run)
@@ -184,7 +188,11 @@ def refuse_stale(made: Plan) -> None:
         path = made.place(run).record
         if not path.exists():
             continue
-        old = config.completed(record.as_made(record.load(path)))
+        try:
+            old = config.completed(record.as_made(record.load(path)))
+        except (KeyError, TypeError) as error:
+            why = f"{path}: is not a whole record ({error}); move it away"
+            raise record.RecordError(why) from error
         changed = record.differences(old, as_it_will_be(run, made.cfg.device))
         if changed:
             raise record.RecordError(
@@ -342,6 +350,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
 
     def on_failure() -> None:
         mirror.finish({})
-        place.progress.unlink(missing_ok=True)
+        with suppress(OSError):  # what has failed is what is to be told
+            place.progress.unlink(missing_ok=True)
 
     return Member(run, place.checkpoint, on_row, on_progress, on_record, on_failure)

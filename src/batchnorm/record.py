@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 VERSION = 1
+PARTS = ("config", "environment", "summary", "metrics")  # of a record, each by keys
 SOURCE = Path(__file__).resolve().parents[2]
 CODE = ["src", "configs", "scripts", "pyproject.toml", "requirements.lock"]  # what "dirty" means
 
@@ -84,6 +85,11 @@ def load(path: Path) -> Record:
         raise RecordError(f"{path}: cannot be read as a record ({error}); move it away") from error
     if not isinstance(record, dict) or record.get("version") != VERSION:
         raise RecordError(f"{path}: is not a record of version {VERSION}; move it away")
+    for part in PARTS:
+        if not isinstance(record.get(part), dict):
+            raise RecordError(
+                f"{path}: is not a whole record (its {part} is missing); move it away"
+            )
     return record
 
 
