@@ -134,13 +134,17 @@ def sorted_out(root: Path, scale: str, target: Path) -> tuple[dict[Path, Record]
 
 
 def main() -> int:
-    """Returns the exit status: 0, or 1 when anything was refused or is stale."""
+    """Returns the exit status: 0, or 1 where nothing is found, or anything was refused or is
+    stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, default=Path("outputs"))
     parser.add_argument("--target", type=Path, default=Path("results"))
     parser.add_argument("--scale", default="*", help="only this scale")
     options = parser.parse_args()
     good, refused = sorted_out(options.source, options.scale, options.target)
+    if not good and not refused:
+        print(f"no records under {options.source}/records/{options.scale}", file=sys.stderr)
+        return 1
     for path, record in good.items():
         write(options.target / path, record)
     _, stale = sorted_out(options.target, options.scale, options.target)

@@ -21,6 +21,7 @@ from conftest import script, small_run, until
 
 BASE = ["experiment=cifar10_learning_rate", "scale=smoke", "stand_in=always"]
 BASE += ["wandb=disabled", "device=cpu"]
+CPU = torch.device("cpu")
 
 
 def a_gpu(monkeypatch, module, cores: int, memory: int) -> None:
@@ -88,6 +89,7 @@ def test_help_explains_itself_with_examples(capsys):
     [
         "optim.lr=interval(0,1)",
         "hydra.launcher.n_jobs=two",
+        "hydra.launcher.nope=1",
         "hydra/launcher=submitit_slurm",
         "seed=range(0)",
     ],
@@ -115,7 +117,11 @@ def test_a_refusal_is_one_line_before_any_work(flags, here, capsys):
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", ["~arms", "~data_root", "optim.lr=${nope}", f"seed={2**63}"])
+WRONG = ["~arms", "~data_root", "optim.lr=${nope}", f"seed={2**63}", "hydra/launcher=joblib"]
+WRONG += ["optim.epochs=1e300", f"evaluations={10**9}"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_what_refers_to_nothing_or_cannot_be_written_is_refused_in_one_line(wrong, here, capsys):
     assert cli.main([*BASE, wrong]) == 2
     said = capsys.readouterr()
@@ -128,7 +134,7 @@ def test_a_record_that_lacks_a_part_is_refused_before_any_work(here, capsys):
     (path,) = here.glob("outputs/stand-in/records/smoke/*/*.json")
     whole = record.load(path)
     lacks = [{key: value for key, value in whole.items() if key != part} for part in record.PARTS]
-    lacks.append({**whole, "environment": {}})
+    lacks += [{**whole, "environment": {}}, {**whole, "summary": {"diverged": False}}]
     for less in lacks:
         record.write(path, less)
         capsys.readouterr()
@@ -169,9 +175,26 @@ def test_runs_are_trained_once_and_a_stale_record_is_refused_by_name(here, capsy
     assert "optim.lr: 0.5 -> " in capsys.readouterr().err
 
 
+def test_an_unfinished_run_of_another_configuration_is_refused_before_any_work(here, capsys):
+    made = experiment.plan([*BASE, "arm=baseline", "seed=0"])
+    place, run = made.place(made.runs[0]), small_run()
+    images = experiment.data.load(made.runs[0].data, experiment.where(made.cfg), CPU)
+    checkpoint.save(place.checkpoint, run.config(), training.start(run, images, CPU))
+    assert cli.main([*BASE, "seed=0"]) == 2
+    said = capsys.readouterr()
+    assert "baseline-0.ckpt: is of an unfinished run that is another one (arm: a -> " in said.err
+    assert (len(said.err.splitlines()), said.out) == (1, "")
+    place.checkpoint.write_bytes(b"no checkpoint")
+    assert cli.main([*BASE, "arm=baseline", "seed=0"]) == 0
+    assert "the run starts over" in capsys.readouterr().out
+
+
 def test_nothing_but_the_record_is_left(here):
+    folder = here / "outputs/stand-in/records/smoke/cifar10_learning_rate"
+    folder.mkdir(parents=True)
+    (folder / ".bn_x5-1.ckpt.12345").write_bytes(b"of a process that was killed")
     assert cli.main([*BASE, "arm=bn_x5", "seed=1"]) == 0
-    left = sorted(p.name for p in here.glob("outputs/stand-in/records/smoke/*/*"))
+    left = sorted(p.name for p in folder.iterdir())
     assert left == ["bn_x5-1.json"]
 
 
@@ -183,6 +206,17 @@ def test_a_checkpoint_that_a_crash_left_beside_its_record_does_not_stay(here):
     left.write_bytes(b"of its last step")  # killed between the record and the checkpoint's end
     assert cli.main(command) == 0
     assert not left.exists()
+
+
+def test_a_run_whose_record_cannot_be_written_is_not_lost(here, monkeypatch, capsys):
+    def full(*what):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "write", full)
+        assert cli.main([*BASE, "arm=baseline", "seed=0"]) == 1
+    assert "baseline-0: OSError: no space left" in capsys.readouterr().err
+    assert list(here.glob("outputs/**/baseline-0.ckpt")), "it goes when the record is there"
 
 
 def test_what_another_command_has_trained_meanwhile_is_not_trained_again(here, monkeypatch):
@@ -248,7 +282,8 @@ def test_records_that_could_not_be_written_are_refused_before_training(here, cap
     (here / "file").write_text("")
     assert cli.main([*BASE, "arm=bn_x5", "seed=0", "output=file"]) == 2
     said = capsys.readouterr().err
-    assert said == "error: output=file: file/stand-in cannot be written to\n"
+    folder = "file/stand-in/records/smoke/cifar10_learning_rate"
+    assert said == f"error: output=file: {folder} cannot be written to\n"
 
 
 def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):

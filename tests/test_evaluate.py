@@ -136,6 +136,22 @@ def test_inference_by_each_kind_of_statistics(small_data):
     assert spoilt["inference/batch"] == found["inference/batch"]
 
 
+def test_biased_inference_is_by_corrected_statistics(small_data, monkeypatch):
+    """An accuracy hardly sees the correction of one; it sees one that spoils everything."""
+    model, batches = after_steps(small_data, 12, **NORM)
+    before, seen = inference(model, batches, "float32"), []
+
+    def spoil(network: nn.Module, batch: torch.Tensor) -> None:
+        seen.append(len(batch))
+        for layer in norms(network):
+            layer.running_mean.add_(5 * torch.randn(layer.running_mean.shape))
+
+    monkeypatch.setattr(evaluation, "undo_correction", spoil)
+    after = inference(model, batches, "float32")
+    assert seen == [16], "m is that of the run's batches"
+    assert {key for key in before if before[key] != after[key]} == {"inference/biased"}
+
+
 def test_without_bn_every_kind_of_statistics_is_the_same(small_data):
     model, batches = after_steps(small_data, 12, data__batch_size=8)
     expected = evaluate(model, batches, "float32", 8)["accuracy"]

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -150,6 +151,16 @@ def test_a_cache_that_cannot_be_is_refused(pictures, tmp_path):
         decoded(tree.scan(pictures / "pictures"), 16, True, tmp_path / "file" / "cache")
 
 
+def test_a_cache_that_is_broken_is_named(pictures, tmp_path):
+    found = tree.scan(pictures / "pictures")
+    decoded(found, 16, True, tmp_path)
+    for suffix in ("npy", "npz"):  # the second is read first
+        (file,) = tmp_path.glob(f"*.{suffix}")
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(DataError, match=r"^.*-16\.\*: cannot be read \(.*\); remove them$"):
+            decoded(found, 16, True, tmp_path)
+
+
 def test_a_disk_that_is_too_small_is_refused(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: Full())
     with pytest.raises(DataError, match=r"GB are needed.*loader=stream"):
@@ -263,6 +274,13 @@ def test_each_factor_does_what_its_name_says():
     )
 
 
+def test_lighting_moves_along_the_components_which_are_columns():
+    components = torch.tensor([[3.0, 1.0, 0.0], [2.0, 0.0, 0.5], [1.0, -1.0, 0.0]])
+    drawn = torch.tensor([[0.0, 0, 0, 2, 0, 0]])
+    _, offset = photometric.colour_maps(drawn, 1.0, torch.zeros(1, 3), components)
+    torch.testing.assert_close(offset, torch.tensor([[0.6, 0.4, 0.2]]))
+
+
 def test_principal_components_are_those_of_the_covariance():
     colours = (
         torch.randn(5000, 3).double() @ torch.tensor([[9.0, 3, 1], [0, 4, 2], [0, 0, 1]]).double()
@@ -327,6 +345,33 @@ def test_replicas_see_together_what_one_sees_alone(loader, count, pictures):
     parts = [one.train(5) for one in each]
     for whole, both in zip(alone, zip(*parts, strict=True), strict=True):
         torch.testing.assert_close(torch.cat(both), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_population_batches_are_training_batches(loader, pictures):
+    """Cropped and distorted as they are, since the statistics are of what the network learns on."""
+    changes = {"augment": True, "distortion": 1.0}
+    batches, plain = made(pictures, loader, **changes), made(pictures, loader)
+    plans = [plan for plan in planned(batches, lambda: list(batches.population(3)))]
+    boxes = torch.cat([plan.boxes for plan in plans])
+    assert all(plan.colours is not None for plan in plans)
+    assert len(boxes.unique(dim=0)) == 24, "a crop of its own for each image"
+    assert (boxes[:, 2] < 0).any() and (boxes[:, 2] > 0).any(), "mirrored or not"
+    for mine, centred in zip(batches.population(3), plain.population(3), strict=True):
+        assert (mine - centred).abs().mean() > 0.1
+
+
+def planned(batches, work) -> list:
+    """The plans of the batches that are made meanwhile."""
+    seen, make = [], batches._made
+
+    def noting(plans):
+        seen.extend(plans := list(plans))
+        return make(plans)
+
+    with mock.patch.object(batches, "_made", noting):
+        work()
+    return seen
 
 
 def test_evaluation_sees_every_image_once_and_normalised(pictures):

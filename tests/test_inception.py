@@ -148,6 +148,8 @@ def test_pooling_inside_a_module_is_what_the_table_says():
         kind = nn.AvgPool2d if row.pool == "avg" else nn.MaxPool2d
         assert isinstance(pool, kind)
         assert pool.stride == (1 if row.one else 2)
+        maps = torch.ones(1, 2, 6, 6)
+        assert torch.equal(pool(maps), maps[..., :: pool.stride, :: pool.stride]), "no border"
 
 
 def test_arms_at_one_seed_start_from_the_same_weights():

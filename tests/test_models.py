@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from batchnorm import models
 from batchnorm.config import Model
@@ -14,7 +15,7 @@ from batchnorm.layers import (
     gather_population_statistics,
 )
 from batchnorm.models.convnet import LocalResponseNorm, stages
-from batchnorm.models.small_inception import TABLE
+from batchnorm.models.small_inception import TABLE, module
 
 
 def build(seed=0, **changes) -> nn.Module:
@@ -142,6 +143,13 @@ def test_the_small_inception_has_the_published_maps(size, sizes):
     assert shapes == [(m, edge, edge) for m, edge in zip(maps, edges, strict=True)]
     assert len(TABLE) + 1 == 12, "the depth that config.validate asks for"
     assert model(torch.zeros(2, 3, size, size)).shape == (2, 10)
+
+
+def test_a_module_that_halves_passes_on_the_largest_of_its_inputs():
+    config = Model(name="small_inception", width=8)
+    halving = module("down", config, 4, [3], (5, 5))
+    maps = torch.randn(2, 4, 10, 10)
+    torch.testing.assert_close(halving(maps)[:, 3:], functional.max_pool2d(maps, 3, 2, 1))
 
 
 def test_the_small_inception_at_other_widths():

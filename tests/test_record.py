@@ -36,6 +36,13 @@ def test_what_is_not_finite_is_null_in_the_file(tmp_path):
     assert json.loads(path.read_text())["metrics"]["loss"] == [1.0, None, None]
 
 
+def test_no_record_is_there_before_its_arrays(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "write_atomically", lambda path, content: asked.append(path.name))
+    asked: list[str] = []
+    record.write(tmp_path / "r.json", {"version": 1, "arrays": {"votes": np.ones(2)}})
+    assert asked == ["r.npz", "r.json"]
+
+
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "r.json"
     record.write_atomically(path, b"old")
@@ -167,6 +174,10 @@ def test_good_records_are_promoted_and_the_others_named(tmp_path, published):
     assert record.load(promoted) == record.load(good)
     bad.unlink()
     assert published() == (0, "1 records promoted to results/records, 0 refused\n", "")
+
+
+def test_a_source_without_records_is_named(tmp_path, published):
+    assert published() == (1, "", "no records under outputs/records/*\n")
 
 
 def test_records_that_lack_a_part_or_are_another_runs_are_not_promoted(tmp_path, published):

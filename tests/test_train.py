@@ -178,6 +178,12 @@ def test_the_training_metrics_are_means_since_the_last_evaluation(
     assert metrics["train/accuracy"] == pytest.approx([fmean(shares[part]) for part in between])
 
 
+def test_the_rate_that_is_recorded_is_that_of_the_step_to_come(small_data, tmp_path):
+    run = small_run()
+    metrics = trained(run, small_data, tmp_path)["metrics"]
+    assert metrics["lr"] == [optim.rate(run.optim, step, 18) for step in metrics["step"]]
+
+
 def test_what_is_watched_at_the_end_alone_is_none_before_it(small_data, tmp_path):
     metrics = trained(small_run(probes=["training_set"]), small_data, tmp_path)["metrics"]
     *before, last = metrics["training_set/accuracy"]

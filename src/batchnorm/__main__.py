@@ -82,8 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
         job()  # Hydra's own flags, such as --cfg job
         return 0
     try:
-        if sweeping:  # Hydra's own, such as a launcher that is not installed
-            compose_config([one for one in overrides if one.startswith("hydra/")])
+        own = [one.input_line for one in parse(overrides) if one.is_hydra_override()]
+        if own and not sweeping:
+            raise ConfigError(f"{own[0]}: needs -m, a sweep; see --help")
+        compose_config(own)  # such as a launcher that is not installed
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
         beside = workers(overrides, plans[0].cfg.device) if sweeping else 1
         decided = agreed(plans, overrides)

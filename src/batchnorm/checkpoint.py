@@ -46,6 +46,27 @@ def save(path: Path, config: dict[str, Any], state: State) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def refuse_another(path: Path, now: dict[str, Any]) -> None:
+    """Raises RecordError where the checkpoint in this file, if there is one that can be read, is of
+    another run, as far as `now` says what the run is."""
+    if not path.exists():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        old = completed(content["config"])
+    except Exception:  # as in restore: the run will say so, and start over
+        return
+    _refuse(path, differences({key: old[key] for key in now}, now))
+
+
+def _refuse(path: Path, changed: list[str]) -> None:
+    if changed:
+        raise RecordError(
+            f"{path}: is of an unfinished run that is another one ({'; '.join(changed)}); go on"
+            " as it was, or move it away to train anew"
+        )
+
+
 def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> State:
     """The state that the checkpoint of the same run holds; a fresh one where there is none, or one
     that cannot be read.
@@ -62,12 +83,7 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
     try:
         content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         old, now = completed(content["config"]), {**config, "device": device.type}
-        changed = differences(old, now)
-        if changed:
-            raise RecordError(
-                f"{path}: is of an unfinished run that is another one ({'; '.join(changed)}); go on"
-                " as it was, or move it away to train anew"
-            )
+        _refuse(path, differences(old, now))
         state.model.load_state_dict(content["model"])
         state.optimizer.load_state_dict(content["optimizer"])
         for name in KEPT:

@@ -301,7 +301,7 @@ def options(group: str) -> list[str]:
 
 Check = tuple[str, Callable[[Any], bool], str]
 CHECKS: list[Check] = [
-    ("evaluations", lambda v: v >= 1, "a whole number from 1"),
+    ("evaluations", lambda v: 1 <= v <= 10**5, "a whole number from 1 to 100,000"),
     ("own_draws", lambda v: v >= 0, "a whole number from 0"),
     ("data.train_images", lambda v: v >= 1, "a whole number from 1"),
     ("data.test_images", lambda v: v >= 1, "a whole number from 1"),
@@ -318,8 +318,8 @@ CHECKS: list[Check] = [
     ("optim.momentum", lambda v: 0 <= v < 1, "from 0 to below 1"),
     ("optim.weight_decay", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.weight_decay_multiplier", lambda v: 0 <= v < float("inf"), "0 or above"),
-    ("optim.epochs", lambda v: 0 < v < float("inf"), "above 0"),
-    ("optim.epochs_multiplier", lambda v: 0 < v < float("inf"), "above 0"),
+    ("optim.epochs", lambda v: 0 < v <= 10**6, "above 0, at most a million"),
+    ("optim.epochs_multiplier", lambda v: 0 < v <= 10**6, "above 0, at most a million"),
     ("optim.final_lr", lambda v: 0 < v <= 1, "above 0, at most 1"),
     ("optim.decay_speed", lambda v: 0 <= v < float("inf"), "0 or above"),
 ]

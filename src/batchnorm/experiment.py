@@ -17,14 +17,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from batchnorm import config, data, interrupt, record, replicas
+from batchnorm import checkpoint, config, data, interrupt, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.data import Where
 from batchnorm.layers import NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
 from batchnorm.probes import PROBES, in_numbers
-from batchnorm.progress import Place, report
+from batchnorm.progress import Place, outcome, report
 from batchnorm.together import Member, stacks, train_together
 from batchnorm.tracking import MODES, Mirror, resolve_mode
 from batchnorm.train import Row, apart, resolve_device, resolve_precision, statistics_batch, train
@@ -183,14 +183,21 @@ def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[
 
 
 def refuse_stale(made: Plan) -> None:
-    """Raises RecordError where a record is there that another configuration left."""
+    """Raises RecordError where a record, or the checkpoint of an unfinished run, is there that
+    another configuration left."""
+    device = resolve_device(made.cfg.device)
     for run in made.runs:
         path = made.place(run).record
         if not path.exists():
+            precision = resolve_precision(run.precision, device)
+            what = {**run.config(), "precision": precision, "device": device.type}
+            checkpoint.refuse_another(made.place(run).checkpoint, what)
             continue
         try:
-            old = config.completed(record.as_made(record.load(path)))
-        except (KeyError, TypeError) as error:
+            found = record.load(path)
+            old = config.completed(record.as_made(found))
+            outcome(found)
+        except (KeyError, TypeError, StopIteration) as error:
             why = f"{path}: is not a whole record ({error}); move it away"
             raise record.RecordError(why) from error
         changed = record.differences(old, as_it_will_be(run, made.cfg.device))
@@ -227,13 +234,14 @@ def where(cfg: DictConfig) -> Where:
 def prepare(made: Plan) -> None:
     """See that records can be written, and decode the image folders of the runs that are still to
     train, if that is not done. Raises ConfigError, DataError for images that cannot be read."""
-    try:
-        made.root.mkdir(parents=True, exist_ok=True)
-        writable = os.access(made.root, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ConfigError(f"output={made.cfg.output}: {made.root} cannot be written to")
+    for folder in {made.place(run).record.parent for run in made.runs}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            raise ConfigError(f"output={made.cfg.output}: {folder} cannot be written to")
     for run in made.runs:
         if not made.place(run).record.exists():
             data.prepare(run.data, where(made.cfg))
@@ -343,7 +351,7 @@ def member(made: Plan, run: Run, mode: str) -> Member:
 
     def on_record(left: record.Record) -> None:
         record.write(place.record, left)
-        for leftover in (place.checkpoint, place.progress):
+        for leftover in (place.checkpoint, place.progress, *record.half_written(place.record)):
             leftover.unlink(missing_ok=True)
         mirror.finish(left["summary"])
         mirror.wait(min(60.0, max(1.0, MIRROR_SHARE * left["summary"]["seconds"])))

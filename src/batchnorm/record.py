@@ -1,6 +1,7 @@
 """The record that a run leaves: one JSON file, written whole or not at all; where a run leaves
 arrays too, those are in a file beside it."""
 
+import glob
 import io
 import json
 import os
@@ -64,6 +65,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:  # a full disk, Ctrl-C
         temporary.unlink(missing_ok=True)
         raise
+
+
+def half_written(path: Path) -> list[Path]:
+    """What killed processes have left of a run's files, the record among them."""
+    return list(path.parent.glob(f".{glob.escape(path.stem)}.*"))
 
 
 def write(path: Path, record: Record) -> None:

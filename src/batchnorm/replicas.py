@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def count() -> int:
     """How many processes there are: torchrun says so by WORLD_SIZE."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or "1")
 
 
 def rank() -> int:

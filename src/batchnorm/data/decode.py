@@ -4,6 +4,7 @@ import io
 import math
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
 
     Without keep_pixels, they are decoded all the same, once, to see that they can be, and for
     sizes and means. Several processes may ask at once. Raises DataError, naming them, for files
-    that are no images, and where the disk is too small.
+    that are no images, for a cache that is broken, and where the disk is too small.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -70,9 +71,12 @@ def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
     with FileLock(cache / f".{name}.lock"):
         if not facts.exists() or (keep_pixels and not pixels.exists()):
             _decode_all(tree, size, facts, pixels if keep_pixels else None)
-    found = np.load(facts)
-    tensors = [torch.from_numpy(found[key]) for key in ("sizes", "means", "products")]
-    mapped = torch.from_numpy(np.load(pixels, mmap_mode="c")) if keep_pixels else None
+    try:
+        found = np.load(facts)
+        tensors = [torch.from_numpy(found[key]) for key in ("sizes", "means", "products")]
+        mapped = torch.from_numpy(np.load(pixels, mmap_mode="c")) if keep_pixels else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{cache / name}.*: cannot be read ({error}); remove them") from error
     return Decoded(*tensors, mapped)
 
 
