@@ -34,10 +34,11 @@ DEVIATION = 0.01  # of the initial weights at model.init_scale 1
 def ends(table: pd.DataFrame, which: str) -> pd.DataFrame:
     """One row per run: arm, seed, norm, lr, std (initial deviation), accuracy, diverged.
 
-    `accuracy` is the "best" or "last" of statistics.run_points; chance where a run overflowed.
+    `accuracy` is the "best" or "last" of statistics.tuning_points.
     """
-    rows = statistics.run_points(table, norm="model.norm", lr="optim.lr", std="model.init_scale")
-    rows["accuracy"] = rows[which].mask(rows["diverged"], statistics.CHANCE)
+    keys = {"norm": "model.norm", "lr": "optim.lr", "std": "model.init_scale"}
+    rows = statistics.tuning_points(table, **keys)
+    rows["accuracy"] = rows[which]
     rows["std"] = (DEVIATION * rows["std"]).round(6)
     rows = rows.drop(columns=["best", "last"])
     return rows.sort_values(["norm", "std", "lr", "seed"], ascending=[False, True, True, True])

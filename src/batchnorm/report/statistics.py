@@ -226,6 +226,13 @@ def run_points(table: pd.DataFrame, **keys: str) -> pd.DataFrame:
     )
 
 
+def tuning_points(table: pd.DataFrame, **keys: str) -> pd.DataFrame:
+    """run_points as a rate or a schedule is chosen by: `best`, too, is chance for a run that
+    overflowed, however good it was before."""
+    rows = run_points(table, **keys)
+    return rows.assign(best=rows["best"].mask(rows["diverged"], CHANCE))
+
+
 # --- per seed, then over the seeds ----------------------------------------------------------------
 
 

@@ -40,9 +40,8 @@ def ladder_points(table: pd.DataFrame) -> pd.DataFrame:
     `best` is the highest accuracy, chance for a run that overflowed. `chosen` marks the arm with
     the highest mean over its seeds.
     """
-    rows = statistics.run_points(table, rate="optim.lr", times="optim.lr_multiplier")
+    rows = statistics.tuning_points(table, rate="optim.lr", times="optim.lr_multiplier")
     rows = rows.assign(lr=rows.pop("rate") * rows.pop("times"))
-    rows.loc[rows["diverged"], "best"] = statistics.CHANCE
     means = rows.groupby("arm", sort=False)["best"].mean()
     rows = rows.assign(chosen=rows["arm"] == means.idxmax())
     return rows.sort_values(["lr", "seed"]).reset_index(drop=True)

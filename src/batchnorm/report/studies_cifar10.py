@@ -153,14 +153,12 @@ def _label_lines(axes: Axes, ends: list[tuple]) -> None:
 
 
 def schedule_points(table: pd.DataFrame) -> pd.DataFrame:
-    """What schedule draws: run_points with final_lr and `kind`, the arm without its final_lr; best
-    is chance for a run that overflowed.
+    """What schedule draws: tuning_points with final_lr and `kind`, the arm without its final_lr.
 
     Rows of kind "mean" hold the mean over the kinds of their means over seeds; `chosen` marks the
     final_lr at which it is highest.
     """
-    points = statistics.run_points(table, final_lr="optim.final_lr")
-    points.loc[points["diverged"], "best"] = statistics.CHANCE
+    points = statistics.tuning_points(table, final_lr="optim.final_lr")
     points = points.assign(kind=points["arm"].str.rpartition("_")[0])
     by_kind = points.groupby(["final_lr", "kind"])["best"].mean()
     means = by_kind.groupby("final_lr").mean().reset_index().assign(kind="mean")

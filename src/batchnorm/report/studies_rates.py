@@ -28,9 +28,8 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
     `best` is the highest accuracy, chance for a run that overflowed. `chosen` marks the rate of
     an arm with the highest mean over the seeds, if that is UNTRAINED or more.
     """
-    rows = statistics.run_points(table, lr="optim.lr")
+    rows = statistics.tuning_points(table, lr="optim.lr")
     rows["arm"] = rows["arm"].str.rpartition("_")[0]
-    rows.loc[rows["diverged"], "best"] = statistics.CHANCE
     means = rows.groupby(["arm", "lr"], sort=False)["best"].mean()
     of_arm = means.groupby("arm", sort=False)
     chosen = {key for key in of_arm.idxmax() if means[key] >= UNTRAINED}
