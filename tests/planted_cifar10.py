@@ -33,14 +33,18 @@ ABLATIONS = {
     **{"bn_batch_2": 0.32, "bn_batch_8": 0.5, "bn_batch_32": 0.62},
     **{"plain_batch_2": 0.3, "plain_batch_8": 0.4, "plain_batch_32": 0.45},
 }
+SHIFT = {"plain": 0.6, "bn": 0.7, "plain_noisy": 0.45, "bn_noisy": 0.61}
 WORLDS = {
     "cifar10_dropout": DROPOUT,
     "cifar10_initialization": INITIALIZATION,
     "cifar10_depth": DEPTH,
     "cifar10_ablations": ABLATIONS,
+    "cifar10_shift": SHIFT,
 }
 # What a probe of an arm measures; each quantity is at the first evaluation, and at the last.
 GAPS = {arm: 0.01 if arm.startswith("plain") else 0.03 for arm in DROPOUT} | {"bn_0.4": 0.028}
+SHIFTS = {"plain": (0.02, 0.8), "bn": (0.01, 0.95)}  # how far a step moves inputs; the cosine
+SHIFTS |= {"plain_noisy": (0.2, 0.7), "bn_noisy": (0.3, 0.9)}
 STATISTICS = ("biased", "moving_average", "batch")
 INFERENCE = {"bn": (-0.0005, -0.001, -0.002), "bn_batch_2": (-0.02, -0.05, -0.15)}
 INFERENCE |= {"bn_batch_8": (-0.003, -0.01, -0.06), "bn_batch_32": (0.0003, -0.002, -0.012)}
@@ -65,6 +69,7 @@ def made_of(
     gaps: Mapping[str, float] = GAPS,
     inference: Mapping[str, tuple[float, float, float]] = INFERENCE,
     norms: Mapping[str, tuple[float, float]] | None = None,
+    shifts: Mapping[str, tuple[float, float]] = SHIFTS,
     **what: Any,
 ) -> record.Record:
     """The record of one run."""
@@ -81,6 +86,12 @@ def made_of(
                 ("biased", "moving_average", "batch"), inference[arm], strict=True
             ):
                 found[f"inference/{name}"] = [None] * (n - 1) + [accuracy[-1] + off]
+        if experiment == "cifar10_shift" and arm in shifts:
+            far, cosine = shifts[arm]
+            own = (1 + seed / 100) * np.linspace(1.2, 0.8, n)
+            found |= {f"moved/{k}": (far * own * k).tolist() for k in range(1, LAYERS)}
+            cosines = {f"agreement/{k}": [cosine - seed / 1000] * n for k in range(2, LAYERS + 1)}
+            found |= cosines
         if norms is None or arm in norms:
             found |= watched(arm, n, *(norms or {}).get(arm, grown(arm)))
         return found

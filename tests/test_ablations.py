@@ -12,7 +12,7 @@ from batchnorm.record import SOURCE, flatten
 from batchnorm.report import statistics, studies, studies_rates
 from planted import chosen_rates
 
-STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations"]
+STUDIES = ["tune_bn", "dropout", "initialization", "depth", "ablations", "shift"]
 STUDIES += ["inception", "inception_published"]
 BN = {"model.norm": "batch"}
 at_both_scales = pytest.mark.parametrize("scale", ["quick", "full"])
@@ -51,6 +51,7 @@ def test_every_study_has_its_arms_and_three_seeds_at_quick_scale():
         "initialization": 14,
         "depth": 16,
         "ablations": 22,
+        "shift": 4,
         "inception": 6,
         "inception_published": 6,
     }
@@ -107,6 +108,16 @@ def test_single_arms_have_the_rates_that_the_records_choose(study):
         otherwise = usual[f"{name.split('_')[0]}_0"].optim.lr
         assert arms[name].optim.lr == chosen.get(name, otherwise), name
     assert len(chosen) > 5
+
+
+@at_both_scales
+def test_shift_arms(scale):
+    """Noise or BN and nothing else, the learning rate too."""
+    arms = runs("shift", scale)
+    for arm in ("plain", "bn"):
+        assert changed(arms[f"{arm}_noisy"], arms[arm]) == {"model.noise": True}
+    assert changed(arms["bn"], arms["plain"]) == BN
+    assert {tuple(run.probes) for run in arms.values()} == {("shift",)}
 
 
 @at_both_scales

@@ -10,6 +10,7 @@ from batchnorm.layers import (
     ActivationBatchNorm,
     BatchNorm,
     DetachedBatchNorm,
+    ShiftNoise,
     TorchBatchNorm,
     fold,
     folded,
@@ -301,3 +302,38 @@ def test_what_cannot_be_folded_is_refused():
         fold(nn.Conv2d(3, 3, 1), NORMS["batch_per_activation"](3, (4, 4)))
     with pytest.raises(ValueError, match="cannot be folded"):
         fold(nn.Linear(3, 3), nn.Identity())
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("places", [(), (3, 2)])
+def test_noise_is_of_a_distribution_of_its_own_for_each_map_at_each_step(places):
+    torch.manual_seed(0)
+    layer, m, maps = ShiftNoise().train(), 400, 500
+    zeros, ones = (torch.full((m, maps, *places), float(value)) for value in (0, 1))
+    shifts = layer(zeros)
+    assert shifts.shape == zeros.shape
+    everywhere = shifts.reshape(m, maps, -1)
+    of_map = everywhere[..., 0]
+    assert torch.equal(everywhere, of_map[..., None].expand_as(everywhere))
+    mu = of_map.mean(0)
+    assert mu.abs().max() < 0.52 and mu.std() == pytest.approx(12**-0.5, rel=0.1)
+    assert (of_map - mu).abs().max() < 0.12 and (of_map - mu).std() == pytest.approx(
+        0.2 * 12**-0.5, rel=0.02
+    )
+    torch.manual_seed(0)
+    factors = (layer(ones) - shifts).reshape(m, maps, -1)[..., 0]  # the same draws
+    sigma = factors.mean(0)
+    assert sigma.min() > 0.97 and sigma.max() < 1.28
+    assert sigma.std() == pytest.approx(0.25 * 12**-0.5, rel=0.1)
+    assert (factors - sigma).std() == pytest.approx(0.1, rel=0.02)
+    assert not torch.equal(layer(zeros), shifts), "anew at the next step"
+
+
+def test_without_training_noise_is_its_mean():
+    x = torch.randn(5, 3, 2, 2)
+    layer = ShiftNoise()
+    torch.manual_seed(0)
+    mean = torch.stack([layer.train()(x) for _ in range(4000)]).mean(0)
+    torch.testing.assert_close(layer.eval()(x), mean, atol=0.05, rtol=0.02)

@@ -10,6 +10,7 @@ from batchnorm.config import Model
 from batchnorm.layers import (
     BATCH_NORMS,
     NORMS,
+    ShiftNoise,
     TorchBatchNorm,
     folded,
     gather_population_statistics,
@@ -56,6 +57,14 @@ def test_norm_and_activation_stand_where_they_are_told():
     assert build(norm="batch")[0].bias is None
     assert build(norm="none")[0].bias is not None
     assert sum(isinstance(m, TorchBatchNorm) for m in build(norm="batch")) == 9
+
+
+def test_noise_stands_before_the_nonlinearity():
+    for norm in ("none", "batch"):
+        kinds = [type(m) for m in build(norm=norm, noise=True)[:5]]
+        ours = type(build(norm=norm)[1])
+        assert kinds == [nn.Conv2d, ours, ShiftNoise, nn.MaxPool2d, nn.ReLU]
+    assert not any(isinstance(m, ShiftNoise) for m in build(norm="batch").modules())
 
 
 def test_a_norm_after_the_nonlinearity_leaves_the_bias_its_work():

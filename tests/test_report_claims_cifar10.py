@@ -51,6 +51,8 @@ def test_holds_when_all_is_as_the_paper_says(alike, claim):
 FAILS = [
     ("C4", {}, {"inference": INFERENCE | {"bn": (0, 0.02, 0)}}),  # a moving average is better
     ("C4", {}, {"inference": INFERENCE | {"bn_batch_2": (0, 0, 0.1)}}),
+    ("C7", {"bn_noisy": 0.69}, {}),  # unstable inputs cost BN next to nothing
+    ("C7", {}, {"shifts": planted.SHIFTS | {"bn": (0.01, 0.7)}}),  # gradients agree less with BN
     ("C14", {"bn_10": 0.4}, {}),  # BN is not flat
     ("C14", {f"plain_{s}": 0.45 for s in (0.1, 10)}, {}),  # nor is it needed to be
     ("C15", {}, {"norms": {"bn_0.1": (0.5, 0.6), "bn_1": (5, 6), "bn_10": (50, 60)}}),
@@ -86,6 +88,7 @@ def test_every_claim_can_fail():
 
 INCONCLUSIVE = [
     ("C4", {}, {"inference": {}}),  # not measured
+    ("C7", {"bn_noisy": WILD}, {}),
     ("C14", {"bn_10": WILD}, {}),
     ("C15", {"bn_10": (0.61, 0.61, HIT)}, {}),
     ("C17", {"bn_0": WILD}, {}),
@@ -115,6 +118,7 @@ def test_every_claim_can_be_inconclusive():
 BASELINES = [  # arms without which a claim says nothing
     ("C4", "bn"),
     ("C4", "bn_batch_2"),
+    ("C7", "plain"),
     ("C14", "plain_1"),
     ("C15", "bn_1"),
     ("C17", "bn_0.4"),
@@ -148,6 +152,20 @@ def test_not_run_with_too_few_seeds(two_seeds, claim):
     row = verdicts.judge(LEDGER[claim], two_seeds)
     assert (row["verdict"], row["records"]) == ("not run", [])
     assert "needs 3 seeds" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"shifts": planted.SHIFTS | {"bn_noisy": (0.01, 0.9)}},  # the noise did not do its work
+        {"shifts": {}},  # nobody looked
+        {"ends": {"bn": 0.55}},  # there is no lead to explain
+    ],
+)
+def test_without_its_premise_c7_says_nothing(tmp_path, what):
+    part = verdict(tmp_path, "C7", **what)["parts"][0]
+    assert (part["n"], part["verdict"]) == (0, "inconclusive")
+    assert "did not make inputs less stable" in part["why"]
 
 
 def test_information_has_no_say_and_may_be_missing(tmp_path):

@@ -15,6 +15,7 @@ from batchnorm.report import (
     studies_inception,
     studies_initialization,
     studies_rates,
+    studies_shift,
 )
 from planted import chosen_rates
 from planted import plant as plant_curves
@@ -25,6 +26,7 @@ FIGURES = {
     "cifar10_depth": studies_cifar10.depth,
     "cifar10_initialization": studies_initialization.draw,
     "cifar10_ablations": studies_ablations.draw,
+    "cifar10_shift": studies_shift.draw,
 }
 
 
@@ -63,6 +65,14 @@ def test_dropout_shows_medians_and_the_gap(tmp_path):
     assert medians(figure, 1, "without BN")[0] == pytest.approx(0.01)
     (level,) = (text for text in figure.axes[0].texts if "no Dropout" in text.get_text())
     assert level.xy[1] == pytest.approx(0.7)
+
+
+def test_shift_shows_accuracy_and_what_was_watched(tmp_path):
+    plant(tmp_path, "cifar10_shift", noise=0)
+    figure = studies_shift.draw(statistics.load(tmp_path))
+    at = [list(medians(figure, panel, "with BN, noisy").values())[-1] for panel in range(3)]
+    assert at == pytest.approx([0.61, 0.3 * 5 * 1.01 * 0.8, 0.899])  # of nine layers, times 1 to 9
+    assert medians(figure, 1, "without BN")[3100] == pytest.approx(0.02 * 5 * 1.01 * 0.8)
 
 
 def test_depth_has_a_line_per_kind(tmp_path):

@@ -37,7 +37,10 @@ class Killed(BaseException):
     """As sudden as a signal."""
 
 
-@pytest.mark.parametrize("changes", [{}, NORM, {"data__holdout": 10}])
+NOISE = {**NORM, "model__noise": True, "model__dropout": 0.0, "probes": ["shift"]}
+
+
+@pytest.mark.parametrize("changes", [{}, NORM, NOISE, {"data__holdout": 10}])
 def test_a_run_killed_at_any_step_ends_as_one_that_was_not(
     changes, small_data, tmp_path, monkeypatch
 ):

@@ -61,6 +61,7 @@ class Model:
     norm_after: bool = False  # of the nonlinearity, which it precedes in the paper
     sync_statistics: bool = False  # BN over the batches of all processes; false: each by its own
     lrn: bool = False  # Local Response Normalization, twice early in the network
+    noise: bool = False  # in training, before each nonlinearity: see layers.ShiftNoise
     activation: str = "relu"
     dropout: float = 0.0  # the probability of dropping a unit
     init: str = "he"
@@ -350,6 +351,8 @@ def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
         refuse("probes", f"without jacobians for model.name={run.model.name}")
     if "jacobians" in run.probes and run.model.norm_after:
         refuse("model.norm_after", "false with probes=jacobians")
+    if "shift" in run.probes and run.model.name != "convnet":
+        refuse("probes", f"without shift for model.name={run.model.name}")
     if "probabilities" in run.probes and run.data.name != "image_folder":
         refuse("probes", f"without probabilities for data.name={run.data.name}")
     for key, good, allowed in CHECKS:

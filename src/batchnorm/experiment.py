@@ -100,7 +100,7 @@ def expanded(cfg: DictConfig, overrides: list[str]) -> list[Run]:
 def refuse_parts(run: Run) -> None:
     """Raises ConfigError where several processes cannot do what one does."""
     size, parts = run.data.batch_size, replicas.count()
-    for probe in ("norms", "inference"):
+    for probe in ("norms", "inference", "shift"):
         if parts > 1 and probe in run.probes:
             raise ConfigError(f"probes: must be without {probe} in several processes")
     if size % parts:

@@ -135,6 +135,29 @@ class ActivationBatchNorm(TorchBatchNorm):
         return super().forward(maps_last.flatten(1)).view(maps_last.shape).movedim(-1, 1)
 
 
+class ShiftNoise(nn.Module):
+    """Noise that makes inputs unstable on purpose (Santurkar et al. 2018, arXiv 1805.11604): in
+    training, each map of each example is multiplied by a factor and moved, both drawn from
+    distributions that are drawn anew at every step, for each map.
+
+    Mean mu of U(-0.5, 0.5) and scale sigma of U(1, 1.25) for a map at a step; then for each example
+    a shift of U(mu - 0.1, mu + 0.1) and a factor of N(sigma, 0.1); the same at all of its places
+    (theirs: for each activation). Inference has its mean: times 1.125.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (m, C) and (m, C, H, W); the shape stays. Draws from the default generator."""
+        if not self.training:
+            return x * 1.125
+        m, maps = x.shape[:2]
+        mu = torch.rand(maps, device=x.device) - 0.5
+        sigma = 1 + torch.rand(maps, device=x.device) / 4
+        shift = mu + (torch.rand(m, maps, device=x.device) - 0.5) / 5
+        factor = sigma + 0.1 * torch.randn(m, maps, device=x.device)
+        places = (m, maps, *[1] * (x.dim() - 2))
+        return torch.addcmul(shift.view(places).to(x.dtype), x, factor.view(places).to(x.dtype))
+
+
 # What `model.norm` may be: a normalizer by name, built from the number of units or feature maps and
 # from the size of a map, (height, width), or () for units. Yours too.
 NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from batchnorm.data import Batches
 from batchnorm.evaluate import POPULATION_BATCHES, by_population, inference, training_set
@@ -41,15 +42,11 @@ def norms(model: nn.Module, batches: Batches, precision: str) -> Row:
     """For the k-th weight layer: `norm/k`, its weight's Frobenius norm; `gradient/k`, that of the
     loss's gradient, on one fixed training batch, by batch statistics; `cosine/k`, the cosine of
     both (0 where BN follows: section 3.3); `bias/k`, its bias's norm."""
-    trained = copy.deepcopy(model).train()
-    for layer in trained.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.eval()
+    trained = _without_dropout(copy.deepcopy(model))
     images, labels = batches.train(0)
     nn.functional.cross_entropy(trained(images), labels).backward()
     found = {}
-    weighted = [m for m in trained.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    for k, layer in enumerate(weighted, start=1):
+    for k, layer in enumerate(_weighted(trained), start=1):
         weight, gradient = layer.weight.detach().flatten(), layer.weight.grad.flatten()
         found[f"norm/{k}"] = float(weight.norm())
         found[f"gradient/{k}"] = float(gradient.norm())
@@ -82,11 +79,67 @@ def jacobians(model: nn.Module, batches: Batches, precision: str) -> Row:
     return found
 
 
-# What `probes` may name: from the network, its batches and the precision it trains in. Those of
-# this module compute in float32 whatever that is.
-PROBES: dict[str, Callable[[nn.Module, Batches, str], Row]] = {
+def shift(model: nn.Module, batches: Batches, precision: str, optimizer: SGD) -> Row:
+    """What one more step of the run does to what its layers see, on one fixed training batch, by
+    batch statistics: `moved/k`, how far the mean input of a unit (or map) of the k-th nonlinearity
+    moves, in standard deviations over the batch, mean over units; `agreement/k`, for the k-th
+    weight layer from the second, the cosine between the gradient by its weights now and after the
+    layers before it have taken the step (Santurkar et al. 2018, Definition 2.1: 1 is no shift).
+    """
+    trained, stepper = copy.deepcopy((model, optimizer))
+    _without_dropout(trained)
+    images, labels = batches.train(0)
+    layers = _weighted(trained)
+    found: Row = {}
+    with torch.random.fork_rng([images.device] if images.is_cuda else []):
+
+        def gradients() -> list[Tensor]:
+            stepper.zero_grad()
+            torch.manual_seed(0)  # the same noise each time, where there is any
+            nn.functional.cross_entropy(trained(images), labels).backward()
+            return [layer.weight.grad.clone() for layer in layers]
+
+        now, kept = gradients(), [p.detach().clone() for p in trained.parameters()]
+        before = _inputs_of_units(trained, images, seed=0)
+        stepper.step()
+        after = _inputs_of_units(trained, images, seed=1)  # the noise of another step
+        for k, (old, new) in enumerate(zip(before, after, strict=True), start=1):
+            far = (new.mean(1) - old.mean(1)).abs() / old.std(1).clamp_min(1e-12)
+            found[f"moved/{k}"] = float(far.mean())
+        steps, agreement = _by_layer(trained, kept), {}
+        for k in range(len(layers) - 1, 0, -1):
+            with torch.no_grad():
+                for parameter, old in steps[k]:
+                    parameter.copy_(old)  # from here on, nothing has taken its step
+            then = gradients()[k]
+            cosine = torch.cosine_similarity(now[k].flatten(), then.flatten(), dim=0, eps=1e-30)
+            agreement[f"agreement/{k + 1}"] = float(cosine)
+    return found | dict(reversed(agreement.items()))
+
+
+def _by_layer(network: nn.Module, kept: list[Tensor]) -> list[list[tuple[Tensor, Tensor]]]:
+    """The parameters of each weight layer and of the norm after it, each with its kept value."""
+    weights, found = {id(layer.weight) for layer in _weighted(network)}, []
+    for parameter, old in zip(network.parameters(), kept, strict=True):
+        if id(parameter) in weights:
+            found.append([])
+        found[-1].append((parameter, old))
+    return found
+
+
+@torch.no_grad()
+def _inputs_of_units(network: nn.Module, images: Tensor, seed: int) -> list[Tensor]:
+    """What enters each nonlinearity, (units, images * locations) float32."""
+    torch.manual_seed(seed)
+    return [one.movedim(1, 0).flatten(1).float() for one in _seen(network, images)[0]]
+
+
+# What `probes` may name: from the network, its batches and the precision it trains in, and for
+# `shift` the optimizer. Those of this module compute in float32 whatever the precision is.
+PROBES: dict[str, Callable[..., Row]] = {
     "percentiles": percentiles,
     "norms": norms,
+    "shift": shift,
     "jacobians": jacobians,
     "training_set": training_set,
     "inference": inference,
@@ -96,12 +149,20 @@ PROBES: dict[str, Callable[[nn.Module, Batches, str], Row]] = {
 AT_THE_END = ("training_set", "inference", "probabilities")
 
 
-def watch(names: list[str], last: bool, model: nn.Module, batches: Batches, precision: str) -> Row:
+def watch(
+    names: list[str],
+    last: bool,
+    model: nn.Module,
+    batches: Batches,
+    precision: str,
+    optimizer: SGD | None = None,
+) -> Row:
     """What the named probes see; at the last evaluation all of them look."""
     found: Row = {}
     for name in names:
         if last or name not in AT_THE_END:
-            found |= PROBES[name](model, batches, precision)
+            more = (optimizer,) if name == "shift" else ()
+            found |= PROBES[name](model, batches, precision, *more)
     return found
 
 
@@ -122,16 +183,35 @@ def in_numbers(row: Row) -> Row:
 
 def _preactivations(network: nn.Module, batches: Batches) -> tuple[list[Tensor], list[nn.Module]]:
     """What enters each nonlinearity for the fixed images, (images, units, ...), and those."""
+    return _seen(network, next(batches.test(IMAGES))[0])
+
+
+def _seen(network: nn.Module, images: Tensor) -> tuple[list[Tensor], list[nn.Module]]:
+    """What enters each nonlinearity for these images, (images, units, ...), and those."""
     seen: list[Tensor] = []
     activations = [m for m in network.modules() if isinstance(m, nn.ReLU | nn.Sigmoid)]
     handles = [
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
         for layer in activations
     ]
-    network(next(batches.test(IMAGES))[0])
+    network(images)
     for handle in handles:  # what is computed with the activations later is not an input
         handle.remove()
     return seen, activations
+
+
+def _weighted(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+    """The weight layers, in their order."""
+    return [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+
+
+def _without_dropout(network: nn.Module) -> nn.Module:
+    """The network itself, as it trains but for Dropout, which is off."""
+    network.train()
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.eval()
+    return network
 
 
 def _slopes(activation: nn.Module, at: Tensor) -> Tensor:

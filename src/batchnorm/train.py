@@ -112,7 +112,7 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
     for group in state.optimizer.param_groups:
         group["lr"] = optim.rate(run.optim, state.step, steps)
     images, labels = batches.train(state.step)
-    if run.model.dropout > 0:
+    if run.model.dropout > 0 or run.model.noise:
         seed_dropout(images.device, stream(run.draws, "dropout", state.step) + replicas.rank())
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = state.network(images)
@@ -165,7 +165,7 @@ def evaluation_row(state: State, run: Run, batches: Batches, steps: int, precisi
         "train/loss": float(state.loss) / state.seen,
         "train/accuracy": float(state.correct) / state.seen,
         **{f"{run.data.split}/{quantity}": value for quantity, value in result.items()},
-        **watch(run.probes, last, state.model, batches, precision),
+        **watch(run.probes, last, state.model, batches, precision, state.optimizer),
     }
 
 

@@ -30,6 +30,7 @@ from batchnorm.report import (
     studies_inception,
     studies_initialization,
     studies_rates,
+    studies_shift,
     tables,
     verdicts,
 )
@@ -118,6 +119,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_depth": _figure(studies_cifar10.depth, studies_cifar10.depth_points),
     "cifar10_initialization": _figure(studies_initialization.draw, studies_initialization.points),
     "cifar10_ablations": _figure(studies_ablations.draw, studies_ablations.points),
+    "cifar10_shift": _figure(studies_shift.draw, studies_shift.points),
     "cifar10_inception": _learning_rate,
     "cifar10_inception_published": _figure(studies_inception.draw, studies_inception.published),
     "imagenette": _learning_rate,

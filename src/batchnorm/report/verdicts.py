@@ -8,6 +8,7 @@ from batchnorm.report import (
     claims,
     claims_cifar10,
     claims_cifar10_ablations,
+    claims_cifar10_shift,
     claims_imagenette,
     claims_mnist,
     ensemble,
@@ -34,6 +35,7 @@ RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how 
     claims.EXPERIMENT: claims.RULES,
     **claims_cifar10.RULES,
     **claims_cifar10_ablations.RULES,
+    **claims_cifar10_shift.RULES,
     **claims_imagenette.RULES,
 }
 # An experiment's name begins with its data's.

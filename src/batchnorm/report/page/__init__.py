@@ -40,6 +40,7 @@ FRAMES: dict[str, FrameMaker] = {
     "cifar10_depth": studies.depth,
     "cifar10_initialization": studies.cifar10_scales,
     "cifar10_ablations": studies.ablations,
+    "cifar10_shift": studies.shift,
     "cifar10_inception": curves.learning_rate,
     "cifar10_inception_published": studies.published,
     "imagenette": curves.learning_rate,

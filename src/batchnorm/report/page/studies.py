@@ -12,6 +12,7 @@ from batchnorm.report import (
     studies_cifar10,
     studies_inception,
     studies_initialization,
+    studies_shift,
 )
 from batchnorm.report.claims import EXPERIMENT
 from batchnorm.report.look import BN, DOTS, PLAIN, Ink
@@ -20,7 +21,10 @@ from batchnorm.report.page.curves import STEPS
 from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.rates import ticks_at
 from batchnorm.report.page.traces import (
+    BAND,
+    MEDIAN,
     SHORT,
+    band,
     differences,
     dots,
     dots_and_median,
@@ -231,3 +235,18 @@ def _inference(points: pd.DataFrame) -> Panel:
     return Panel(traces, "images in a mini-batch", "accuracy − with the paper's, points",
                  "C4 statistics at test time", log="x", may_log="x", lines=(("y", 0),),
                  layout=ticks_at(part, "batch"))  # fmt: skip
+
+
+def shift(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """Accuracy, and what a step does to what layers see, with inputs unstable on purpose."""
+    points, panels = studies_shift.points(table), []
+    for quantity, words in studies_shift.PANELS.items():
+        traces = []
+        for arm, (of, style, label) in studies_shift.ARMS.items():
+            part = points[(points["quantity"] == quantity) & (points["arm"] == arm)]
+            part, dash = part.sort_values("step"), "solid" if style == "-" else SHORT
+            traces.append(line(label, MEDIAN, part["step"], part["value"], of, dash))
+            traces.append(band(label, BAND, part["step"], part["low"], part["high"], of))
+        panels.append(Panel(traces, STEPS, words, log="y" if quantity == "moved" else ""))
+    words = [studies_shift.words_of(table)]
+    yield Frame(name_of(table), studies_shift.TITLE, words, panels, points)
