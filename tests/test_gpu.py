@@ -77,12 +77,12 @@ def test_images_are_cropped_and_coloured_as_on_the_cpu(pictures):
 
 def test_probes_see_what_they_see_on_the_cpu(small_data):
     run = small_run(model__norm="batch", model__dropout=0.0)
-    names, seen = ["percentiles", "norms", "training_set", "inference"], []
+    names, seen = ["percentiles", "norms", "shift", "training_set", "inference"], []
     for device in (CPU, GPU):
         moved = on(device, small_data)
         state = training.start(run, moved, device)
         batches = data.batches(moved, run.data, 0)
-        seen.append(watch(names, True, state.model, batches, "float32"))
+        seen.append(watch(names, True, state.model, batches, "float32", state.optimizer))
     cpu, gpu = seen
     assert gpu.keys() == cpu.keys()
     for key in cpu:
@@ -120,7 +120,8 @@ def test_a_stack_trains_as_on_the_cpu(tmp_path):
 @pytest.mark.parametrize("kind", ["whole images", "image folder"])
 def test_a_training_step_never_waits_for_the_gpu(kind, small_data, pictures):
     """Else its kernels would run out while Python makes the next ones."""
-    run = small_run(model__norm="batch") if kind == "whole images" else inception_run()
+    noisy = small_run(model__norm="batch", model__noise=True)
+    run = noisy if kind == "whole images" else inception_run()
     images = on(GPU, small_data) if kind == "whole images" else data.load(run.data, pictures, GPU)
     state, batches = training.start(run, images, GPU), data.batches(images, run.data, 0)
     precision = training.resolve_precision("auto", GPU)

@@ -28,8 +28,8 @@ ARMS = {  # an arm's ink, its line, and its name
 }
 PANELS = {  # a quantity, and what it is
     "accuracy": "test accuracy",
-    "moved": "a step moves a unit's mean input by (deviations)",
-    "agreement": "cosine of gradients before and after it",
+    "moved": "a step moves inputs, deviations",
+    "agreement": "a step turns gradients, cosine",
 }
 
 
@@ -54,9 +54,9 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Accuracy, how far inputs move in a step, and how far gradients agree, against steps."""
     found = points(table)
-    figure = Figure((WIDTH, 3.1))
+    figure = Figure((WIDTH, 3.5))
     for i, (quantity, words) in enumerate(PANELS.items()):
-        axes = figure.add_axes((0.065 + 0.325 * i, 0.31, 0.265, 0.5))
+        axes = figure.add_axes((0.065 + 0.325 * i, 0.31, 0.265, 0.495))
         _draw_panel(axes, found[found["quantity"] == quantity])
         axes.set_title(words, loc="left", pad=4)
         axes.set_xlabel("training steps")
@@ -65,7 +65,7 @@ def draw(table: pd.DataFrame) -> Figure:
         elif quantity == "accuracy":
             axes.set_ylim(0, None)
     handles = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="upper right", bbox_to_anchor=(0.995, 0.995), ncols=4)
+    figure.legend(*handles, loc="upper left", bbox_to_anchor=(0.0, 0.955), ncols=4)
     title(figure, f"{data_name(table)}: {TITLE}")
     footer(figure, words_of(table))
     return figure
@@ -90,7 +90,8 @@ def words_of(table: pd.DataFrame) -> str:
     return (
         f"{where(table)}, all at one learning rate. Line: median, band: minimum to maximum. Noisy:"
         " each map is scaled and moved before its nonlinearity, by noise of another distribution"
-        " at each step. Middle, right: of one more step on a fixed batch, means over layers; the"
-        " cosine is that of a layer's gradients before and after the layers before it have taken"
-        " the step (Santurkar et al. 2018): nearer to 1 is less internal covariate shift."
+        " at each step. Middle: how far one more step moves a unit's mean input over a fixed"
+        " batch. Right: the cosine between a layer's gradients before and after the layers before"
+        " it have taken that step; nearer to 1 is less internal covariate shift, by the definition"
+        " of Santurkar et al. (2018). Both: means over layers."
     )
