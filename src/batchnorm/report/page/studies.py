@@ -247,6 +247,7 @@ def shift(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
             part, dash = part.sort_values("step"), "solid" if style == "-" else SHORT
             traces.append(line(label, MEDIAN, part["step"], part["value"], of, dash))
             traces.append(band(label, BAND, part["step"], part["low"], part["high"], of))
-        panels.append(Panel(traces, STEPS, words, log="y" if quantity == "moved" else ""))
+        log = "y" if quantity == "moved" else ""
+        panels.append(Panel(traces, STEPS, words, log=log, may_log="x"))
     words = [studies_shift.words_of(table)]
     yield Frame(name_of(table), studies_shift.TITLE, words, panels, points)
