@@ -48,7 +48,7 @@ reproduce-cifar: setup  ## Figures 2 and 3 on CIFAR-10, Dropout, initial weights
 	$(BIN)/python scripts/reproduce.py cifar10_learning_rate cifar10_dropout \
 		cifar10_initialization $(ARGS)
 
-reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, depth, the small Inception (57 minutes)
+reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, depth, the small Inception (64 minutes)
 	$(BIN)/python scripts/reproduce.py cifar10_ablations cifar10_depth cifar10_shift \
 		cifar10_inception cifar10_inception_published $(ARGS)
 
