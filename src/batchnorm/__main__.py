@@ -85,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
         own = [one.input_line for one in parse(overrides) if one.is_hydra_override()]
         if own and not sweeping:
             raise ConfigError(f"{own[0]}: needs -m, a sweep; see --help")
-        compose_config(own)  # such as a launcher that is not installed
+        if sweeping:
+            compose_config(own)  # such as a launcher that is not installed
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
         beside = workers(overrides, plans[0].cfg.device) if sweeping else 1
         decided = agreed(plans, overrides)

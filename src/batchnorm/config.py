@@ -161,10 +161,10 @@ class Run:
 
 ConfigStore.instance().store("schema", Config)
 
+SEEDS = 2**63  # all that a record, which is JSON, can say
 WHAT = tuple(one.name for one in fields(What))
 DECLARED = (*WHAT, "name", "arms", "ladder", "scales")  # what an experiment's file says
 # Which part of it to run, where and how: no part of what a run is.
-SEEDS = 2**63  # what a record, which is JSON, can say
 NEUTRAL = {"experiment", *(one.name for one in fields(Config))} - {*DECLARED}
 
 

@@ -200,7 +200,7 @@ def refuse_stale(made: Plan) -> None:
         except (KeyError, TypeError, StopIteration) as error:
             why = f"{path}: is not a whole record ({error}); move it away"
             raise record.RecordError(why) from error
-        changed = record.differences(old, as_it_will_be(run, made.cfg.device))
+        changed = record.differences(old, as_it_will_be(run, device))
         if changed:
             raise record.RecordError(
                 f"{path}: is of another configuration ({'; '.join(changed)});"
@@ -208,9 +208,9 @@ def refuse_stale(made: Plan) -> None:
             )
 
 
-def as_it_will_be(run: Run, device: str) -> dict[str, Any]:
+def as_it_will_be(run: Run, device: torch.device) -> dict[str, Any]:
     """The config of a run as the device and the processes will have it, as record.as_made."""
-    precision = resolve_precision(run.precision, resolve_device(device))
+    precision = resolve_precision(run.precision, device)
     made = {"precision": precision, "statistics_batch": statistics_batch(run)}
     return record.as_made({"config": run.config(), "environment": made})
 

@@ -135,7 +135,7 @@ def _inputs_of_units(network: nn.Module, images: Tensor, seed: int) -> list[Tens
 
 
 # What `probes` may name: from the network, its batches and the precision it trains in, and for
-# `shift` the optimizer. Those of this module compute in float32 whatever the precision is.
+# those OF_A_STEP the optimizer. Those of this module compute in float32 whatever the precision is.
 PROBES: dict[str, Callable[..., Row]] = {
     "percentiles": percentiles,
     "norms": norms,
@@ -145,6 +145,7 @@ PROBES: dict[str, Callable[..., Row]] = {
     "inference": inference,
     "probabilities": probabilities,
 }
+OF_A_STEP = ("shift",)
 # As dear as an evaluation or more: the last time alone.
 AT_THE_END = ("training_set", "inference", "probabilities")
 
@@ -155,13 +156,13 @@ def watch(
     model: nn.Module,
     batches: Batches,
     precision: str,
-    optimizer: SGD | None = None,
+    optimizer: SGD,
 ) -> Row:
     """What the named probes see; at the last evaluation all of them look."""
     found: Row = {}
     for name in names:
         if last or name not in AT_THE_END:
-            more = (optimizer,) if name == "shift" else ()
+            more = (optimizer,) if name in OF_A_STEP else ()
             found |= PROBES[name](model, batches, precision, *more)
     return found
 

@@ -129,8 +129,9 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
 
 
 def seed_dropout(device: torch.device, seed: int) -> None:
-    """Have Dropout's masks on a device follow from a seed. (torch.manual_seed seeds every device
-    there is, and where no GPU has been used yet keeps a note of each call: 0.8 ms a step.)"""
+    """Have Dropout's masks, and ShiftNoise, on a device follow from a seed. (torch.manual_seed
+    seeds every device there is, and where no GPU has been used yet keeps a note of each call: 0.8
+    ms a step.)"""
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
     else:

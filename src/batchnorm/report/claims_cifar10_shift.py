@@ -1,14 +1,21 @@
 """The rule of cifar10_shift: is stability of the layers' inputs what makes BN work (C7)?"""
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 
 import numpy as np
 
-from batchnorm.report import claims, statistics
+from batchnorm.report import statistics
 from batchnorm.report.claims import Part, within
-from batchnorm.report.quantities import above, judged_if, learned, measured, of_runs, shown
+from batchnorm.report.quantities import (
+    NOT_MEASURED,
+    above,
+    judged_if,
+    learned,
+    measured,
+    of_runs,
+    shown,
+)
 from batchnorm.report.statistics import Curve, Curves, Estimate, estimate
 
 EXPERIMENT = "cifar10_shift"
@@ -59,8 +66,8 @@ def less_shift() -> Part:
         return measured(of_runs(agreement, found, "bn") - of_runs(agreement, found, "plain"))
 
     what = "cosine of a layer's gradients before and after the steps of those before it: bn − plain"
-    part = Part(what, ("bn", "plain"), of, "above 0", within(0, inf))
-    return judged_if(("bn", "plain"), replace(part, unknown="not measured, or " + claims.AT_CHANCE))
+    part = Part(what, ("bn", "plain"), of, "above 0", within(0, inf), NOT_MEASURED)
+    return judged_if(("bn", "plain"), part)
 
 
 def ratio(of_run: Callable[[Curve], float], what: str, arm: str, over: str) -> Part:

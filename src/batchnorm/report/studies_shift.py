@@ -91,7 +91,7 @@ def words_of(table: pd.DataFrame) -> str:
         f"{where(table)}, all at one learning rate. Line: median, band: minimum to maximum. Noisy:"
         " each map is scaled and moved before its nonlinearity, by noise of another distribution"
         " at each step. Middle: how far one more step moves a unit's mean input over a fixed"
-        " batch. Right: the cosine between a layer's gradients before and after the layers before"
-        " it have taken that step; nearer to 1 is less internal covariate shift, by the definition"
-        " of Santurkar et al. (2018). Both: means over layers."
+        " batch (with BN hardly farther than beta). Right: the cosine between a layer's gradients"
+        " before and after the layers before it have taken that step; nearer to 1 is less internal"
+        " covariate shift, by the definition of Santurkar et al. (2018). Both: means over layers."
     )
