@@ -55,10 +55,10 @@ reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, d
 reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initial weights (2)
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
 
-reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette (30 minutes)
+reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette: C8 to C13, C25 (30 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)
 
-reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette (20 to 30 minutes)
+reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette: C19, C20, C24 (20 to 30 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette_changes $(ARGS)
 
 figure-5: setup  ## the table of Figure 5, with the sizes and parameters of our network beside it

@@ -14,10 +14,10 @@ from PIL import Image
 from batchnorm import data
 from batchnorm.config import Data
 from batchnorm.data import DataError, Unavailable, Where, crops, photometric, tree
-from batchnorm.data.decode import decode, decoded
+from batchnorm.data.decode import WHOLE, decode, decoded
 from batchnorm.data.order import Order
 from batchnorm.experiment import plan
-from conftest import image_folder
+from conftest import image_folder, real_data_root
 
 CPU = torch.device("cpu")
 
@@ -75,11 +75,14 @@ def test_what_is_wrong_with_a_tree_is_listed(tmp_path):
     image_folder(folder)
     (folder / "train" / "emu").mkdir()
     (folder / "train" / "yak").mkdir()
-    with pytest.raises(DataError, match="only train has the classes emu, yak"):
+    (folder / "val" / "ape").mkdir()
+    both = "only train has the classes emu, yak; only val has the classes ape; train has no images"
+    with pytest.raises(DataError, match=both):
         tree.scan(folder)
+    (folder / "val" / "ape").rmdir()
     for name in ("emu", "yak"):
         (folder / "val" / name).mkdir()
-    with pytest.raises(DataError, match=r"train: no images in the classes emu, yak$"):
+    with pytest.raises(DataError, match=r"train has no images in the classes emu, yak; val has no"):
         tree.scan(folder)
     (folder / "val").rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="val: must be a folder"):
@@ -310,8 +313,8 @@ def test_a_batch_is_a_function_of_seed_and_step(pictures):
     assert not torch.equal(made(pictures, seed=4, augment=True).train(0)[0], one.train(0)[0])
 
 
-def test_both_loaders_give_the_same_batches_to_the_rounding_of_pixels(pictures):
-    """Images of noise would not survive the squashing of one of them: these are smooth."""
+def test_both_loaders_give_the_same_batches_of_smooth_images(pictures):
+    """Others would not survive the squashing of one of them."""
     for changes in ({}, {"augment": True, "distortion": 0.6}):
         memory, stream = (made(pictures, loader, **changes) for loader in ("memory", "stream"))
         pairs = [(memory.train(step), stream.train(step)) for step in (0, 1, 2, 7)]
@@ -325,6 +328,30 @@ def test_both_loaders_give_the_same_batches_to_the_rounding_of_pixels(pictures):
             assert (images - same).abs().mean() < 0.06
 
 
+@pytest.mark.parametrize("sizes, low, high", [((160, 128), 0.95, 1.1), ((80, 64), 0.7, 0.85)])
+def test_crops_from_memory_are_as_sharp_as_streamed_ones_where_files_are_no_larger(
+    sizes, low, high, tmp_path
+):
+    """What results/imagenet.md says of real images of 160 pixels; and those of quick scale."""
+    folder = real_data_root() / "imagenette-160"
+    if not folder.is_dir():
+        pytest.skip("no imagenette-160 under BATCHNORM_DATA")
+    for part, count in (("train", 20), ("val", 2)):
+        for one in sorted((folder / part).iterdir()):
+            (tmp_path / "pictures" / part / one.name).mkdir(parents=True)
+            for file in sorted(one.iterdir())[:count]:
+                (tmp_path / "pictures" / part / one.name / file.name).symlink_to(file)
+    of_files = {"train_images": 200, "test_images": 20, "batch_size": 40, "augment": True}
+    changes = {**of_files, "image_size": sizes[0], "crop_size": sizes[1]}
+
+    def sharpness(loader: str) -> float:
+        batches = made(tmp_path, loader, **changes)
+        images = torch.cat([batches.train(step)[0] for step in range(5)])
+        return sum(float(images.diff(dim=over).square().mean()) for over in (2, 3))
+
+    assert low < sharpness("memory") / sharpness("stream") < high
+
+
 def test_workers_give_what_none_gives(pictures):
     whole = loaded(pictures, "stream", augment=True)
     alone = data.batches(whole, config(augment=True), 3)
@@ -334,6 +361,29 @@ def test_workers_give_what_none_gives(pictures):
     for step in (1, 2, 3, 0, 4):  # the fourth is out of order
         assert torch.equal(ahead.train(step)[0], alone.train(step)[0])
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_goes_bad_while_it_is_streamed_is_named(workers, tmp_path):
+    image_folder(tmp_path / "pictures")
+    whole = loaded(tmp_path, "stream")
+    whole.workers = workers
+    bad = Path(os.fsdecode(whole.train.paths[5]))
+    bad.write_bytes(b"no image any more")
+    batches = data.batches(whole, config(), 3)
+    with pytest.raises(DataError, match=rf"^{bad}: cannot be read any more \(.*\)$"):
+        for step in range(3):
+            batches.train(step)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_images_of_16_bits_keep_their_upper_8(kind, tmp_path):
+    upper = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    pixels = (upper * 256 + 77).astype(">u2" if kind == "tif" else "<u2")
+    mode = "I;16B" if kind == "tif" else "I;16"
+    Image.frombytes(mode, (16, 16), pixels.tobytes()).save(tmp_path / f"deep.{kind}")
+    found, _ = decode(str(tmp_path / f"deep.{kind}"), WHOLE, 16)
+    assert (found == upper).all()
 
 
 @pytest.mark.parametrize("count", [2, 8])  # 8: an image each
@@ -467,6 +517,23 @@ def test_an_image_folder_that_is_not_there(tmp_path):
 def epochs(count: int, **changes) -> list[list[int]]:
     order = Order(40, Data("any", batch_size=5, **changes), 3, CPU)
     return [torch.cat([order.chosen(8 * e + i) for i in range(8)]).tolist() for e in range(count)]
+
+
+@pytest.mark.parametrize("within, share", [(False, 0.65), (True, 0.10)])
+def test_how_many_of_its_neighbours_an_image_of_imagenette_meets_again(within, share):
+    """C20's deviation says so: two thirds, and a tenth."""
+    cut = Data("any", batch_size=32, shards=32, shuffle_within=within)
+    order = Order(9469, cut, 0, CPU)
+    batch = torch.full((2, 9469), -1)
+    for step in range(2 * order.per_epoch):
+        batch[step // order.per_epoch, order.chosen(step)] = step
+    met = again = 0
+    for step in range(order.per_epoch):
+        later = batch[1, order.chosen(step)]
+        same = later[:, None] == later[later >= 0]
+        met += same.numel() - len(later)
+        again += int(same.sum()) - len(later)
+    assert again / met == pytest.approx(share, abs=0.02)
 
 
 def test_shards_stay_together_and_come_in_another_order():

@@ -31,6 +31,12 @@ def test_there_are_144():
     assert ends.max() <= 1 + 1e-6
 
 
+def test_of_a_square_image_42_differ():
+    """Its three squares are one; each size is resized to its own, and its whole square is one."""
+    (found,) = boxes(torch.tensor([[160.0, 160.0]]))
+    assert 2 * len({tuple(one) for one in found.tolist()}) == 42
+
+
 def test_a_wide_image_has_squares_at_left_centre_and_right():
     """512 x 256, shorter side 256: squares at 0, 128, 256; corners 32 pixels apart."""
     expected = set()

@@ -16,7 +16,7 @@ from torch import multiprocessing
 from batchnorm import record, replicas
 from batchnorm import train as training
 from batchnorm.config import ConfigError
-from batchnorm.data import DataSet, batches, tree
+from batchnorm.data import DataError, DataSet, batches, tree
 from batchnorm.evaluate import score
 from batchnorm.experiment import plan
 from conftest import image_folder, small_run
@@ -49,6 +49,8 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
                 state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
             )
         found["masks"] = dropout_masks(data)
+        one = {"same": 1, "other": rank} | ({} if rank else {"alone": 1})
+        found["differing"] = replicas.differing(one)
         found["in turn"] = replicas.in_turn([f"{rank}{i}" for i in range(2 - rank)])
         model = training.start(bn_run(False), data, CPU).model.eval()
         shared = batches(data, bn_run(False).data, 0, rank, 2).test(16, shared=True)
@@ -110,7 +112,14 @@ def test_what_is_evaluated_is_shared_out_and_put_together(of_two, small_data):
         alone = score(model, batches(small_data, run.data, 0).test(16))
     for found in of_two:
         assert found["in turn"] == ["00", "10", "01"]
+        assert found["differing"] == ["alone", "other"]
         assert found["score"] == pytest.approx(alone, rel=1e-6)
+
+
+def test_processes_that_see_other_data_are_refused(small_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(replicas, "differing", lambda what: [key for key in what if "data_" in key])
+    with pytest.raises(DataError, match=r"^data_checksum: must be the same in all processes$"):
+        training.train(bn_run(False), small_data, CPU, tmp_path / "run.ckpt")
 
 
 def test_each_process_draws_dropout_masks_of_its_own(of_two):

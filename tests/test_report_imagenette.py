@@ -73,6 +73,10 @@ def test_figure_2_has_the_papers_curves_over_ours(tmp_path):
     assert "| bn_x5 | 0.1 | 169 | 18.3 [18.3, 18.3] |" in text
     assert "| Inception | 0.0015 | 31.0 | 1.0 | 0.722 |" in text
     assert b"agrees" in files["imagenette-compared.txt"]
+    assert b"of other files" not in files["imagenette-compared.txt"]
+    other = table.assign(**{"environment.data_checksum": "1"})
+    (text,) = build._comparisons(tmp_path, tmp_path, other).values()
+    assert text.splitlines()[1].startswith(b"yours are of other files of the data")
 
 
 def test_an_arm_that_is_shorter_by_design_has_not_overflowed(tmp_path):

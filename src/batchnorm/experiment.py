@@ -38,6 +38,7 @@ CHOICES = {
     "model.init": INITS,
     "probes": PROBES,
 }
+IN_ONE_LINE = (data.DataError, data.Unavailable, record.RecordError)  # errors that are for the user
 MIRROR_SHARE = 0.02  # of a run's time: the longest wait for W&B; what is left goes on meanwhile
 SETTINGS = {
     "wandb": MODES,
@@ -290,7 +291,7 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
         except Exception as error:
             interrupt.stop_if_pressed()  # what a library has made of it
             why = str(error)
-            if not isinstance(error, data.DataError | record.RecordError):  # which are for the user
+            if not isinstance(error, IN_ONE_LINE):
                 traceback.print_exc(file=sys.stderr)
                 why = f"{type(error).__name__}: {error}"
             unfinished = [run for run in runs if not made.place(run).record.exists()]

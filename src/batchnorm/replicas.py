@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -75,6 +75,16 @@ def in_turn(mine: list[T]) -> list[T]:
     distributed.all_gather_object(lists, mine)
     rounds = zip_longest(*lists, fillvalue=None)
     return [one for each in rounds for one in each if one is not None]
+
+
+def differing(mine: dict[str, Any]) -> list[str]:
+    """The keys whose values are not the same in all processes."""
+    if count() == 1:
+        return []
+    found: list[dict[str, Any]] = [{} for _ in range(count())]
+    distributed.all_gather_object(found, mine)
+    keys = {key for one in found for key in one}
+    return sorted(key for key in keys if any(one.get(key) != mine.get(key) for one in found))
 
 
 def total(value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from batchnorm import checkpoint, interrupt, models, optim, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
-from batchnorm.data import Batches, DataSet, ImageSet
+from batchnorm.data import Batches, DataError, DataSet, ImageSet
 from batchnorm.data import batches as batches_of
 from batchnorm.evaluate import FINAL_POPULATION_BATCHES, POPULATION_BATCHES, evaluate
 from batchnorm.probes import watch
@@ -39,13 +39,16 @@ def train(
     A loss that is not finite ends the run: that is a result, not a failure. Killed at any moment
     and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not,
     on the same number of threads. Compiled, it is the same but for rounding and Dropout's masks.
-    Calls on_row at each evaluation, on_progress at each evaluation and checkpoint.
+    Calls on_row at each evaluation, on_progress at each evaluation and checkpoint. Raises DataError
+    where the processes have other data, or another loader, each.
     """
     batches = batches_of(data, run.data, run.draws, replicas.rank(), replicas.count())
     precision = resolve_precision(run.precision, device)
     steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
     what = identity(run, batches, precision, compiled)
+    if differ := replicas.differing(what):
+        raise DataError(f"{', '.join(differ)}: must be the same in all processes")
     state = checkpoint.restore(saved, what, lambda: start(run, data, device))
     if compiled:
         state.network = compiled_network(state.network, device)

@@ -45,7 +45,10 @@ def decode(path: str, box: tuple[float, ...], size: int) -> tuple[np.ndarray, tu
         left, across = min(start, start + signed), abs(signed)
         if size < min(across * width, down * height):  # JPEGs decode at a half, a quarter, ...
             file.draft("RGB", (math.ceil(size / across), math.ceil(size / down)))
-        scaled = file.convert("RGB")
+        if file.mode.startswith("I;16"):  # of which convert would make white what is above 255
+            scaled = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
+        else:
+            scaled = file.convert("RGB")
     edges = (max(0.0, left), top, min(1.0, left + across), min(1.0, top + down))
     inside = [edge * side for edge, side in zip(edges, scaled.size * 2, strict=True)]
     pixels = np.asarray(scaled.resize((size, size), Image.Resampling.BILINEAR, box=tuple(inside)))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from batchnorm.config import Data
 from batchnorm.data.decode import decode
 from batchnorm.data.images import ImageBatches, ImageSet, Plan
+from batchnorm.data.sets import DataError
 
 
 class Crops(Dataset):
@@ -22,13 +23,17 @@ class Crops(Dataset):
 
     def __getitem__(self, key: tuple[bytes, tuple[float, ...]]) -> Tensor:
         path, box = key
-        pixels, _ = decode(os.fsdecode(path), box, self.crop)
+        try:
+            pixels, _ = decode(os.fsdecode(path), box, self.crop)
+        except Exception as error:  # it was readable when the run began; PIL's kinds are many
+            raise DataError(f"{os.fsdecode(path)}: cannot be read any more ({error})") from error
         return torch.from_numpy(pixels)
 
 
 class StreamedBatches(ImageBatches):
-    """The batches of ImageBatches, to the rounding of pixels: the same images in the same crops,
-    cut from the files themselves, by worker processes that are some batches ahead."""
+    """The batches of ImageBatches: the same images in the same crops, cut from the files
+    themselves, by worker processes that are some batches ahead. Pixels are resampled once, not
+    twice: sharper, the more of a file's pixels the squares of image_size have lost."""
 
     loader = "stream"
 
@@ -64,4 +69,7 @@ class StreamedBatches(ImageBatches):
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # it draws a seed that nothing uses: not from ours
         )
-        return iter(loader)
+        try:
+            yield from loader
+        except DataError as error:  # a worker's, which comes with its traceback
+            raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error

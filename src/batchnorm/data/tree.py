@@ -61,19 +61,22 @@ def scan(folder: Path) -> Tree:
 def _scan(folder: Path) -> Tree:
     found = {part: _samples(folder / part) for part in ("train", "val")}
     (train_classes, train), (val_classes, val) = found["train"], found["val"]
+    faults = []
     for part, only in (
         ("train", set(train_classes) - set(val_classes)),
         ("val", set(val_classes) - set(train_classes)),
     ):
         if only:
-            raise DataError(f"{folder}: only {part} has the classes {listed(sorted(only))}")
+            faults.append(f"only {part} has the classes {listed(sorted(only))}")
+    for part, (classes, samples) in found.items():
+        empty = set(range(len(classes))) - {label for _, label in samples}
+        if empty:
+            names = listed([classes[i] for i in sorted(empty)])
+            faults.append(f"{part} has no images in the classes {names}")
+    if faults:
+        raise DataError(f"{folder}: {'; '.join(faults)}")
     if not train_classes:
         raise DataError(f"{folder / 'train'}: must have a folder for each class, and has none")
-    for part, samples in (("train", train), ("val", val)):
-        empty = set(range(len(train_classes))) - {label for _, label in samples}
-        if empty:
-            names = listed([train_classes[i] for i in sorted(empty)])
-            raise DataError(f"{folder / part}: no images in the classes {names}")
     checksum, stamp = _checksums(folder, [path for path, _ in train + val])
     return Tree(folder, _files(train, 0), _files(val, len(train)), train_classes, checksum, stamp)
 
@@ -87,11 +90,15 @@ def _samples(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
     samples = [
         (os.path.join(inner, name), label)
         for label, one in enumerate(classes)
-        for inner, _, names in sorted(os.walk(folder / one, followlinks=True))
+        for inner, _, names in sorted(os.walk(folder / one, onerror=_raise, followlinks=True))
         for name in sorted(names)
         if name.lower().endswith(EXTENSIONS)
     ]
     return classes, samples
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _files(samples: list[tuple[str, int]], first: int) -> Files:

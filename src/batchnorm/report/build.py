@@ -218,10 +218,18 @@ def _comparisons(root: Path, reference: Path, table: pd.DataFrame) -> Files:
         published = TABLES.get(experiment) is tables.printed
         text = comparison.comparison(rows, theirs[:0] if stand_in else theirs, published)
         heading = f"{experiment}: {look.data_name(rows)}, {scale} scale, means over seeds; the"
-        heading += " reference's with the interval of a repeat\n\n"
+        heading += " reference's with the interval of a repeat\n"
+        if not stand_in and len(theirs) and other_data(rows, theirs):
+            heading += "yours are of other files of the data (environment.data_checksum)\n"
         name = f"{STAND_IN if stand_in else ''}{experiment}{COMPARED}"
-        files[root / "tables" / scale / name] = (heading + text).encode()
+        files[root / "tables" / scale / name] = f"{heading}\n{text}".encode()
     return files
+
+
+def other_data(yours: pd.DataFrame, theirs: pd.DataFrame) -> bool:
+    """Whether any of your runs are of data that none of the reference's are of."""
+    column = "environment.data_checksum"
+    return not set(yours[column]) <= set(theirs[column])
 
 
 def build(root: Path, reference: Path | None = None) -> list[Path]:
