@@ -1,12 +1,14 @@
 """Draw the figures, write the tables and judge the claims, from records alone."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from batchnorm.record import RecordError, write_atomically
 from batchnorm.report.build import (
     COMPARED,
+    EXPERIMENTS,
     STAND_IN,
     STAND_IN_LINE,
     Files,
@@ -35,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (RecordError, ReportError) as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:  # a folder that may not be written
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -52,6 +57,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def with_records(root: Path) -> Path:
     """The root, or the stand-in root under it if only that has records. Raises ReportError."""
+    folder = root / "records"
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise ReportError(f"{folder}: may not be read")
     for one in (root, root / "stand-in"):
         if any(one.glob("records/*/*/*.json")):
             return one
@@ -84,6 +92,9 @@ def write(root: Path, readme: Path | None, compare: bool) -> int:
             print(path.read_text())
     for path in written:
         print(path)
+    for name in sorted({path.parent.name for path in root.glob("records/*/*/*.json")}):
+        if name not in EXPERIMENTS:
+            print(f"{name}: not drawn; EXPERIMENTS of src/batchnorm/report/build.py says what is")
     if any(path.name.startswith(STAND_IN) for path in written):
         print(STAND_IN_LINE, end="")
     return 0

@@ -92,7 +92,7 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
     status = 0
     for one in commands:
         trained = main(one)
-        if trained == 130:  # Ctrl-C
+        if trained in (2, 130):  # refused, Ctrl-C
             return trained
         status = status or trained
     for root in dict.fromkeys(made.root for made in plans):

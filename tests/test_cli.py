@@ -92,6 +92,7 @@ def test_help_explains_itself_with_examples(capsys):
         "hydra.launcher.nope=1",
         "hydra/launcher=submitit_slurm",
         "seed=range(0)",
+        "optim.lr=0.1,0.10",
     ],
 )
 def test_what_no_sweep_can_be_is_refused_in_one_line(wrong, here, capsys):
@@ -167,6 +168,12 @@ def test_runs_are_trained_once_and_a_stale_record_is_refused_by_name(here, capsy
     written = path.stat().st_mtime_ns
     assert cli.main(command) == 0
     assert "1 of 1 runs are done already" in capsys.readouterr().out
+    dirty = record.load(path)
+    dirty["environment"]["dirty"] = True
+    record.write(path, dirty)
+    written = path.stat().st_mtime_ns
+    assert cli.main(command) == 0
+    assert "1 by code that was not committed" in capsys.readouterr().out
     assert path.stat().st_mtime_ns == written
     changed = record.load(path)
     changed["config"]["optim"]["lr"] = 0.5
@@ -297,6 +304,17 @@ def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "baseline_x5-0: RuntimeError: the machine is on fire" in said.err.splitlines()[-1]
     assert len(list(here.glob("outputs/**/*.json"))) == 7
+
+
+def test_stand_in_data_say_why_and_a_mistyped_folder_is_refused(here, capsys, monkeypatch):
+    command = [one for one in BASE if one != "stand_in=always"] + ["arm=baseline", "seed=0"]
+    assert cli.main([*command, "data_root=typo"]) == 2
+    assert capsys.readouterr().err == "error: data_root=typo: must be a folder that is there\n"
+    assert list(here.iterdir()) == []
+    monkeypatch.setattr(experiment, "unavailable", lambda *where: "none in cellar")
+    assert cli.main([*command, f"data_root={here}"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "STAND-IN DATA: generated images in the place of cifar10: none in cellar"
 
 
 def test_images_that_cannot_be_had_leave_nothing_begun(here, capsys, monkeypatch):

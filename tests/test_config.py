@@ -78,12 +78,36 @@ def test_a_ladder_puts_every_arm_on_each_of_its_values():
         ("{optim.lr: 3}", "one key and a list of its values"),
         ("{optim.lr: [0.1], model.depth: [2]}", "one key and a list of its values"),
         ("{optim.lrr: [0.1]}", "optim.lrr: no such key"),
+        ("{optim.lr: [0.1, 0.10]}", "must be of different values"),
         ("{optim.lr: [fast]}", "'fast' of type 'str' could not be converted to Float"),
     ],
 )
 def test_a_ladder_that_cannot_be_climbed_is_refused(ladder, why):
     with pytest.raises(ConfigError, match=re.escape(why)):
         planned(f"+ladder={ladder}")
+
+
+@pytest.mark.parametrize("said", ["+optim.lrr=3", "++optim.lrr=3", "+lrr=3", "+optimm.lr=3"])
+def test_a_plus_does_not_make_a_key_that_nothing_reads(said):
+    with pytest.raises(ConfigError, match=rf"^{said.strip('+').split('=')[0]}: no such key; allow"):
+        planned(said)
+
+
+@pytest.mark.parametrize(
+    "wrong, why",
+    [
+        ("arms: [plain, bn]", "arms, ladder, scales must be keys and values, not a list"),
+        ("arms: {1: {}}", "arms.1: Key 1 (int) is incompatible with (str)"),
+        ("model: batch", "Merge error: str is not a subclass of Model"),
+    ],
+)
+def test_an_experiments_file_of_another_form_is_refused(wrong, why, tmp_path, monkeypatch):
+    shutil.copytree(config.CONFIGS, tmp_path / "configs")
+    monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
+    head = "# @package _global_\nname: mine\ndefaults: [{override /data: cifar10}]\n"
+    (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(head + wrong)
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        config.compose_config(["experiment=mine"])
 
 
 @pytest.mark.parametrize("said", ["ladder={optim.lr: [1]}", "arms={mine: {}}"])
@@ -358,11 +382,12 @@ def test_stand_in_images_are_counted_without_being_made(monkeypatch):
         planned("data.train_images=50001")
 
 
-def test_data_that_an_override_replaces_are_not_looked_for(monkeypatch):
+def test_data_that_an_override_replaces_are_not_looked_for(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("batchnorm.experiment.available", lambda *where: not asked.append(where[0]))
+    there = lambda *where: asked.append(where[0]) or ""  # noqa: E731
+    monkeypatch.setattr("batchnorm.experiment.unavailable", there)
     monkeypatch.setattr("batchnorm.data.refuse_sizes", lambda config, root: None)
-    plan([EXPERIMENT, "scale=smoke", "data=mnist", "data_root=/dev/null/x", "output=/x"])
+    plan([EXPERIMENT, "scale=smoke", "data=mnist", f"data_root={tmp_path}", "output=/x"])
     assert set(asked) == {"mnist"}
 
 

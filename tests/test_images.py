@@ -497,16 +497,16 @@ def test_imagenette_is_downloaded_where_it_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(imagenette, "make_dataset", lambda *_, **__: [])
     monkeypatch.setattr(Imagenette, "_WNID_TO_CLASS", {c: (c,) for c in ("cat", "dog", "owl")})
     cut_short = True
-    assert not data.available("image_folder", tmp_path, "imagenette-160")
+    assert data.unavailable("image_folder", tmp_path, "imagenette-160")
     assert not list(tmp_path.glob("[!.]*")), "nothing half downloaded is left"
     cut_short = False
-    assert data.available("image_folder", tmp_path, "imagenette-160")
+    assert not data.unavailable("image_folder", tmp_path, "imagenette-160")
     assert [path.name for path in tmp_path.glob("[!.]*")] == ["imagenette-160"]
-    assert not data.available("image_folder", tmp_path, "imagenet"), "no more than this one"
+    assert data.unavailable("image_folder", tmp_path, "imagenet"), "no more than this one"
 
 
 def test_an_image_folder_that_is_not_there(tmp_path):
-    assert not data.available("image_folder", tmp_path, "pictures")
+    assert data.unavailable("image_folder", tmp_path, "pictures")
     with pytest.raises(DataError, match=r"pictures is not there.*stand_in=auto"):
         data.refuse_sizes(config(), tmp_path)
 

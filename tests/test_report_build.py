@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchnorm.report import build, comparison, statistics, tables
+from batchnorm.report import build, comparison, look, statistics, tables
 from batchnorm.report.statistics import Estimate, estimate, repeat_interval
 from planted import ALIKE, plant
 
@@ -153,6 +153,27 @@ def test_the_script_says_what_is_wrong_in_one_line(tmp_path, report):
     assert status == 1
     assert "baseline-0.json" in said
     assert len(said.splitlines()) == 1
+
+
+def test_the_script_names_what_cannot_be_written_and_what_is_not_drawn(tmp_path, report):
+    plant(tmp_path, experiment="of_my_own")
+    status, out, _ = report("--root", str(tmp_path))
+    assert status == 0
+    assert out.splitlines()[-1].startswith("of_my_own: not drawn; EXPERIMENTS of src/")
+    plant(tmp_path)
+    (tmp_path / "figures").write_text("in the way")
+    status, _, err = report("--root", str(tmp_path))
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert str(tmp_path / "figures") in err
+
+
+def test_figures_of_runs_of_ones_own_say_what_is_changed(tmp_path):
+    for root in ("scratch/optim.lr=0.5", "plain"):
+        plant(tmp_path / root)
+    own, plain = (
+        look.where(statistics.load(tmp_path / root)) for root in ("scratch/optim.lr=0.5", "plain")
+    )
+    assert own == f"{plain}, with optim.lr=0.5"
 
 
 def test_the_script_ends_with_the_stand_in_line(tmp_path, report):

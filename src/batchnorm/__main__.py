@@ -170,7 +170,8 @@ def announce(plans: list[Plan], places: list[Place]) -> None:
     """Say what is going to happen, and where it goes."""
     cfg, root = plans[0].cfg, plans[0].root
     if cfg.stand_in == "always":
-        print("STAND-IN DATA: generated images in the place of", cfg.data.name, flush=True)
+        why = f": {plans[0].no_data}" if plans[0].no_data else ""
+        print(f"STAND-IN DATA: generated images in the place of {cfg.data.name}{why}", flush=True)
     where = root if len({one.root for one in plans}) == 1 else f"folders under {cfg.output}"
     print(f"{cfg.name}, scale {cfg.scale}: {len(places)} runs -> {where}", flush=True)
 
@@ -184,6 +185,8 @@ def combinations(overrides: list[str]) -> list[list[str]]:
         raise ConfigError(str(error).splitlines()[0]) from error
     if not jobs:
         raise ConfigError("-m: a key is swept over no values")
+    if len({tuple(job) for job in jobs}) < len(jobs):
+        raise ConfigError("-m: a key is swept over one value twice")
     return jobs
 
 

@@ -14,8 +14,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigKeyError,
+    ConfigTypeError,
+    KeyValidationError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
+DATA_ROOT = "data"  # by default, and then made if need be
 DRAWS = 1000  # seeds that members of an ensemble are apart
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -163,7 +170,9 @@ ConfigStore.instance().store("schema", Config)
 
 SEEDS = 2**63  # all that a record, which is JSON, can say
 WHAT = tuple(one.name for one in fields(What))
-DECLARED = (*WHAT, "name", "arms", "ladder", "scales")  # what an experiment's file says
+OPEN = ("arms", "ladder", "scales")  # which have keys of one's own
+DECLARED = (*WHAT, "name", *OPEN)  # what an experiment's file says
+GROUPS = {"": Config, "data": Data, "model": Model, "optim": Optim}
 # Which part of it to run, where and how: no part of what a run is.
 NEUTRAL = {"experiment", *(one.name for one in fields(Config))} - {*DECLARED}
 
@@ -227,6 +236,8 @@ def laddered(cfg: DictConfig) -> dict[str, Any]:
     for key, values in cfg.ladder.items():
         if not isinstance(values, ListConfig) or len(cfg.ladder) > 1:
             raise ConfigError(f"ladder={cfg.ladder}: must be one key and a list of its values")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"ladder={cfg.ladder}: must be of different values")
         for arm, part in cfg.arms.items():
             _refuse_no_mapping(f"arms.{arm}", part)
             for value in values:
@@ -282,8 +293,18 @@ def said(overrides: list[str]) -> dict[str, Any]:
         if one.key_or_group == "data.stand_in":
             raise ConfigError("data.stand_in: is not set by hand; say stand_in=always")
         if not one.is_delete() and not (CONFIGS / one.key_or_group).is_dir():
+            if not one.is_hydra_override():
+                _refuse_unknown(one.key_or_group)
             found[one.key_or_group] = one.value()
     return found
+
+
+def _refuse_unknown(key: str) -> None:
+    """Raises ConfigError: + would add any key, which nothing reads."""
+    group, _, name = key.rpartition(".")
+    there = [one.name for one in fields(GROUPS[group])] if group in GROUPS else []
+    if key.split(".")[0] not in OPEN and name not in there:
+        raise ConfigError(no_such(key))
 
 
 def departures(overrides: list[str]) -> list[str]:
@@ -436,6 +457,14 @@ def one_of(key: str, value: str, allowed: Collection[str]) -> str:
     return value
 
 
+def no_such(key: str) -> str:
+    """The line that says so, and which keys there are."""
+    group = key.rpartition(".")[0]
+    allowed = [one.name for one in fields(GROUPS[group])] if group in GROUPS else ["nothing"]
+    where, more = (f" under {group}", []) if group else ("", ["experiment"])
+    return f"{key}: no such key; allowed{where}: {', '.join([*allowed, *more])}"
+
+
 def explain(error: Exception) -> str:
     """A Hydra or OmegaConf error as one line that names the key and what is allowed."""
     cause: BaseException | None = error
@@ -446,16 +475,17 @@ def explain(error: Exception) -> str:
         return 'experiment: its file must begin with the line "# @package _global_"'
     if isinstance(cause, ConfigKeyError) or unknown:
         key = unknown[1] if unknown else cause.full_key
-        if key in ("arms", "ladder", "scales"):
+        if key in OPEN:
             return f"{key}: what is not in it yet is added by +{key}=..."
-        group = key.rpartition(".")[0]
-        kind = {"": Config, "data": Data, "model": Model, "optim": Optim}.get(group)
-        allowed = ", ".join(f.name for f in fields(kind)) if kind else "nothing"
-        return f"{key}: no such key; allowed{' under ' + group if group else ''}: {allowed}"
+        return no_such(key)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]})"
-    if isinstance(cause, ValidationError) and cause.full_key:
-        return f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+    if isinstance(cause, ValidationError | ConfigTypeError | KeyValidationError):
+        file = re.match(r"In '([\w/]+)'", str(error))
+        why = str(cause.msg).splitlines()[0]
+        if "ListConfig" in why and not cause.full_key:
+            why = f"{', '.join(OPEN)} must be keys and values, not a list"
+        return f"{cause.full_key or (file[1] if file else 'the config')}: {why}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.search(r"Could not find '(\w+)/(.*)'", str(error))
     if unknown:

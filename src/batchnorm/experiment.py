@@ -59,6 +59,7 @@ class Plan:
     runs: list[Run]
     root: Path
     changed: str  # what the runs are that the experiment does not declare; "" for declared runs
+    no_data: str = ""  # why there are generated data in the place of real ones, if nobody said so
 
     def place(self, run: Run) -> Place:
         """The files of one run, and its name."""
@@ -80,14 +81,17 @@ def plan(overrides: list[str]) -> Plan:
         config.validate(run, CHOICES)
         refuse_parts(run)
         data.refuse_sizes(run.data, Path(cfg.data_root))
-    stand_in = cfg.stand_in == "always"
-    root = Path(cfg.output) / "stand-in" if stand_in else Path(cfg.output)
+    root, why = Path(cfg.output), ""
+    if cfg.stand_in == "always":
+        root = root / "stand-in"
+        if "stand_in" not in config.said(overrides):
+            why = unavailable(cfg.data.name, cfg.data_root, cfg.data.folder)
     changed = config.departures(overrides)
     if not changed or runs == declared(overrides, changed, cfg):
-        made = Plan(cfg, runs, root, "")
+        made = Plan(cfg, runs, root, "", why)
     else:
         name = ",".join(changed)
-        made = Plan(cfg, runs, root / "scratch" / folder_name(name), name)
+        made = Plan(cfg, runs, root / "scratch" / folder_name(name), name, why)
     refuse_stale(made)
     return made
 
@@ -143,8 +147,10 @@ def settle(overrides: list[str]) -> DictConfig:
     if cfg.scale == "auto":
         cfg.scale = "quick" if device.type == "cpu" and "quick" in cfg.scales else "full"
     if cfg.stand_in == "auto":
-        there = available(cfg.data.name, cfg.data_root, cfg.data.folder)
-        cfg.stand_in = "never" if there else "always"
+        if not Path(cfg.data_root).is_dir() and cfg.data_root != config.DATA_ROOT:
+            raise ConfigError(f"data_root={cfg.data_root}: must be a folder that is there")
+        why = unavailable(cfg.data.name, cfg.data_root, cfg.data.folder)
+        cfg.stand_in = "always" if why else "never"
     return cfg
 
 
@@ -167,9 +173,9 @@ def composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 @lru_cache
-def available(name: str, root: str, folder: str) -> bool:
-    """data.available, looked up once."""
-    return data.available(name, Path(root), folder)
+def unavailable(name: str, root: str, folder: str) -> str:
+    """data.unavailable, looked up once."""
+    return data.unavailable(name, Path(root), folder)
 
 
 def declared(overrides: list[str], changed: list[str], cfg: DictConfig) -> list[Run]:
@@ -189,7 +195,11 @@ def refuse_stale(made: Plan) -> None:
     device = resolve_device(made.cfg.device)
     for run in made.runs:
         path = made.place(run).record
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise record.RecordError(f"{path}: {error.strerror}") from error
+        if not there:
             precision = resolve_precision(run.precision, device)
             what = {**run.config(), "precision": precision, "device": device.type}
             checkpoint.refuse_another(made.place(run).checkpoint, what)

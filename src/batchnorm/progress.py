@@ -49,7 +49,9 @@ class Watch:
     def __init__(self, places: list[Place], workers: int) -> None:
         self.places, self.workers = places, workers
         done = [place for place in places if place.record.exists()]
-        self.finished = {place: load(place.record)["summary"] for place in done}
+        records = {place: load(place.record) for place in done}
+        self.finished = {place: found["summary"] for place, found in records.items()}
+        self.uncommitted = sum(bool(one["environment"].get("dirty")) for one in records.values())
         self.skipped = len(self.finished)
         self.began, self.printed_at = time.time(), time.time()
         self.width = 0
@@ -58,7 +60,10 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         if self.skipped:
-            print(f"{self.skipped} of {len(self.places)} runs are done already", flush=True)
+            said = f"{self.skipped} of {len(self.places)} runs are done already"
+            if self.uncommitted:
+                said += f", {self.uncommitted} by code that was not committed (has it changed?)"
+            print(said, flush=True)
         self._thread.start()
         return self
 

@@ -33,11 +33,11 @@ __all__ = [
     "Split",
     "Unavailable",
     "Where",
-    "available",
     "batches",
     "load",
     "prepare",
     "resolve_loader",
+    "unavailable",
 ]
 
 # Small images by `data.name`: reads, or downloads, the whole set under a root folder.
@@ -56,13 +56,14 @@ class Where:
     workers: int | None = None
 
 
-def available(name: str, root: Path, folder: str = "") -> bool:
-    """Whether the real data are there or could be downloaded; raises DataError if unusable."""
+def unavailable(name: str, root: Path, folder: str = "") -> str:
+    """Why the real data are neither there nor to be downloaded; "" where they are there. Raises
+    DataError if they are unusable."""
     try:
         _tree(root, folder) if name == "image_folder" else _whole(name, False, root)
-    except Unavailable:
-        return False
-    return True
+    except Unavailable as error:
+        return str(error)
+    return ""
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,5 +180,8 @@ def judged_on(table: pd.DataFrame) -> str:
 
 
 def where(table: pd.DataFrame) -> str:
-    """The data, scale and seeds of a figure's footer."""
-    return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm"
+    """The data, scale and seeds of a figure's footer; and, of runs that the experiment does not
+    declare, what they change: the name of their folder."""
+    root = Path(table["file"].iloc[0]).parents[3]
+    own = f", with {root.name}" if root.parent.name == "scratch" else ""
+    return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm{own}"

@@ -18,9 +18,9 @@ from batchnorm.report.look import (
     data_name,
     footer,
     look,
-    seeds_of,
     spread,
     title,
+    where,
 )
 
 PAPER_STEPS = 50_000
@@ -223,6 +223,6 @@ def run_words(table: pd.DataFrame) -> str:
     scales = (0.01 * scale for scale in sorted(table["model.init_scale"].unique()))
     deviations = ", ".join(f"{deviation:g}" for deviation in scales)
     return (
-        f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm, steps of"
-        f" {table['data.batch_size'].iloc[0]} images, initial weights of deviation {deviations}."
+        f"{where(table)}, steps of {table['data.batch_size'].iloc[0]} images, initial weights of"
+        f" deviation {deviations}."
     )

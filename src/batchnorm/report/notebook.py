@@ -27,11 +27,11 @@ class Shown:
         return {"image/png": b64encode(self.content).decode()}, {"image/png": size}
 
 
-def study(table: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    """The rows of one experiment at the scale of most of its runs; without any, the table's columns
-    and no rows."""
+def study(table: pd.DataFrame, experiment: str, scale: str | None = None) -> pd.DataFrame:
+    """The rows of one experiment at a scale, else at that of most of its runs; without any, the
+    table's columns and no rows."""
     rows = table[table["experiment"] == experiment]
-    return rows[rows["scale"] == statistics.usual_scale(rows)]
+    return rows[rows["scale"] == (scale or statistics.usual_scale(rows))]
 
 
 def figure(draw: Callable[..., Figure], *tables: pd.DataFrame) -> Shown:
