@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from batchnorm import models
-from batchnorm.config import FIXED_DEPTHS, Model
+from batchnorm.config import Model
 from batchnorm.layers import (
     BATCH_NORMS,
     ActivationBatchNorm,
@@ -15,6 +15,7 @@ from batchnorm.layers import (
 )
 from batchnorm.models.inception import MODULES, inception
 from batchnorm.models.unit import Branches, LocalResponseNorm
+from batchnorm.validation import FIXED_DEPTHS
 from conftest import script
 
 OUTPUTS = {  # of Figure 5 at 224 x 224, with 3c and 4e as they are after their stride of 2

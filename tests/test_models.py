@@ -150,7 +150,7 @@ def test_the_small_inception_has_the_published_maps(size, sizes):
     maps = [96, 64, 80, 160, 160, 160, 160, 144, 240, 336, 336]
     edges = [sizes[0]] * 3 + [sizes[1]] * 5 + [sizes[2]] * 3
     assert shapes == [(m, edge, edge) for m, edge in zip(maps, edges, strict=True)]
-    assert len(TABLE) + 1 == 12, "the depth that config.validate asks for"
+    assert len(TABLE) + 1 == 12, "the depth that validation asks for"
     assert model(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 

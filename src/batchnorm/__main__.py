@@ -51,7 +51,8 @@ where and how
     cache       decoded images           loader      auto (memory where they fit), memory, stream
     workers     processes that decode, when streaming; null: as many as cores
 what a run is   (changes make it a run of your own, kept apart)
-    data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job
+    data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job,
+    which prints them as the base has them, before scale and arm
 
 A run that was stopped, by Ctrl-C or a crash, goes on from its checkpoint at the same command.
 Next: scripts/report.py --root outputs draws figures and tables from the records; those of runs of

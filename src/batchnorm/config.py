@@ -1,7 +1,7 @@
 """What an experiment may say: the typed schema, and the expansion of an experiment into runs."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -317,130 +317,6 @@ def departures(overrides: list[str]) -> list[str]:
 def options(group: str) -> list[str]:
     """The names of the files of one folder of configs/."""
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
-
-
-# --- what is refused ------------------------------------------------------------------------------
-
-Check = tuple[str, Callable[[Any], bool], str]
-CHECKS: list[Check] = [
-    ("evaluations", lambda v: 1 <= v <= 10**5, "a whole number from 1 to 100,000"),
-    ("own_draws", lambda v: v >= 0, "a whole number from 0"),
-    ("data.train_images", lambda v: v >= 1, "a whole number from 1"),
-    ("data.test_images", lambda v: v >= 1, "a whole number from 1"),
-    ("data.holdout", lambda v: v >= 0, "a whole number from 0"),
-    ("data.batch_size", lambda v: v >= 1, "a whole number from 1"),
-    ("data.shards", lambda v: v >= 0, "a whole number from 0"),
-    ("data.distortion", lambda v: 0 <= v <= 1, "from 0 to 1"),
-    ("model.dropout", lambda v: 0 <= v < 1, "from 0 to below 1"),
-    ("model.init_scale", lambda v: 0 < v < float("inf"), "above 0"),
-    ("model.width", lambda v: v >= 1, "a whole number from 1"),
-    ("model.depth", lambda v: v >= 2, "a whole number from 2"),
-    ("optim.lr", lambda v: 0 <= v < float("inf"), "0 or above"),
-    ("optim.lr_multiplier", lambda v: 0 < v < float("inf"), "above 0"),
-    ("optim.momentum", lambda v: 0 <= v < 1, "from 0 to below 1"),
-    ("optim.weight_decay", lambda v: 0 <= v < float("inf"), "0 or above"),
-    ("optim.weight_decay_multiplier", lambda v: 0 <= v < float("inf"), "0 or above"),
-    ("optim.epochs", lambda v: 0 < v <= 10**6, "above 0, at most a million"),
-    ("optim.epochs_multiplier", lambda v: 0 < v <= 10**6, "above 0, at most a million"),
-    ("optim.final_lr", lambda v: 0 < v <= 1, "above 0, at most 1"),
-    ("optim.decay_speed", lambda v: 0 <= v < float("inf"), "0 or above"),
-]
-
-
-def validate(run: Run, choices: Mapping[str, Collection[str]]) -> None:
-    """Refuse a run that cannot be made. Raises ConfigError with the key and what is allowed.
-
-    `choices` holds the allowed values of keys that name something, such as model.norm.
-    """
-
-    def value(key: str) -> Any:
-        found: Any = run
-        for part in key.split("."):
-            found = getattr(found, part)
-        return found
-
-    def refuse(key: str, allowed: str) -> None:
-        raise ConfigError(f"{key}={value(key)}: must be {allowed} (in arm {run.arm})")
-
-    for key, allowed in choices.items():
-        named = value(key) if isinstance(value(key), list) else [value(key)]
-        if any(one not in allowed for one in named):
-            refuse(key, f"{'of' if key == 'probes' else 'one of'} {', '.join(allowed)}")
-    if run.own_draws and run.seed >= DRAWS:
-        refuse("seed", f"below {DRAWS} with own_draws, which would be another member's otherwise")
-    if "jacobians" in run.probes and run.model.name != "mlp":
-        refuse("probes", f"without jacobians for model.name={run.model.name}")
-    if "jacobians" in run.probes and run.model.norm_after:
-        refuse("model.norm_after", "false with probes=jacobians")
-    if "shift" in run.probes and run.model.name != "convnet":
-        refuse("probes", f"without shift for model.name={run.model.name}")
-    if "probabilities" in run.probes and run.data.name != "image_folder":
-        refuse("probes", f"without probabilities for data.name={run.data.name}")
-    for key, good, allowed in CHECKS:
-        if not good(value(key)):
-            refuse(key, allowed)
-    _validate_model(run.model, refuse)
-    if run.model.sync_statistics and run.model.norm not in ("batch", "none"):
-        refuse("model.sync_statistics", f"false with model.norm={run.model.norm}")
-    if run.model.sync_statistics and run.model.per_activation:
-        refuse(
-            "model.sync_statistics", f"false with model.per_activation={run.model.per_activation}"
-        )
-    if run.data.batch_size < 2 and run.model.norm != "none":
-        refuse(
-            "data.batch_size",
-            f"2 or more with model.norm={run.model.norm}: a batch of one has no variance",
-        )
-    if not run.data.shuffle_within and not run.data.shards:
-        refuse("data.shuffle_within", "true without data.shards")
-    _refuse_images(run.data, refuse)
-    if run.data.batch_size > run.data.train_images:
-        refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
-
-
-def _refuse_images(config: Data, refuse: Callable[[str, str], None]) -> None:
-    """What an image folder needs, and nothing else can use."""
-    if config.name != "image_folder":
-        for key, unused in (("folder", ""), ("image_size", 0), ("crop_size", 0), ("distortion", 0)):
-            if getattr(config, key) != unused:
-                refuse(f"data.{key}", f"{unused!r} with data.name={config.name}")
-        return
-    if not config.folder:
-        refuse("data.folder", "the name of a folder under data_root")
-    if config.crop_size < 8:
-        refuse("data.crop_size", "a whole number from 8")
-    if config.image_size < config.crop_size:
-        refuse("data.image_size", f"at least data.crop_size={config.crop_size}")
-    if config.binary:
-        refuse("data.binary", "false with data.name=image_folder")
-    if config.distortion and not config.augment:
-        refuse("data.distortion", "0 with data.augment=false")
-
-
-FIXED_DEPTHS = {"small_inception": 12, "inception": 34}  # of networks whose tables are fixed
-
-
-def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
-    """What only some networks have, or can be."""
-    name = f"model.name={model.name}"
-    if model.name == "convnet" and model.depth < 5:
-        refuse("model.depth", f"a whole number from 5 with {name}")
-    if model.depth != FIXED_DEPTHS.get(model.name, model.depth):
-        refuse("model.depth", f"{FIXED_DEPTHS[model.name]} with {name}, whose table is fixed")
-    if model.name not in ("convnet", "inception") and model.lrn:
-        refuse("model.lrn", f"false with {name}")
-    if model.maps_4cd not in (576, 608):
-        refuse("model.maps_4cd", "576 or 608")
-    if model.name == "inception":
-        if not 0 <= model.per_activation <= 10:
-            refuse("model.per_activation", "a whole number from 0 to 10")
-        if model.per_activation and model.norm != "batch":
-            refuse("model.per_activation", f"0 with model.norm={model.norm}")
-        return
-    for key in ("separable_stem", "maps_4cd", "per_activation"):
-        usual = Model.__dataclass_fields__[key].default
-        if getattr(model, key) != usual:
-            refuse(f"model.{key}", f"{str(usual).lower()} with {name}")
 
 
 def completed(old: dict[str, Any]) -> dict[str, Any]:

@@ -21,23 +21,13 @@ from batchnorm import checkpoint, config, data, interrupt, record, replicas
 from batchnorm.checkpoint import State
 from batchnorm.config import ConfigError, Run
 from batchnorm.data import Where
-from batchnorm.layers import NORMS
-from batchnorm.models import ACTIVATIONS, INITS, MODELS
-from batchnorm.probes import PROBES, in_numbers
+from batchnorm.probes import in_numbers
 from batchnorm.progress import Place, outcome, report
 from batchnorm.together import Member, stacks, train_together
 from batchnorm.tracking import MODES, Mirror, resolve_mode
 from batchnorm.train import Row, apart, resolve_device, resolve_precision, statistics_batch, train
+from batchnorm.validation import validate
 
-CHOICES = {
-    "precision": ("auto", "float32", "bfloat16"),
-    "data.name": data.NAMES,
-    "model.name": MODELS,
-    "model.norm": NORMS,
-    "model.activation": ACTIVATIONS,
-    "model.init": INITS,
-    "probes": PROBES,
-}
 IN_ONE_LINE = (data.DataError, data.Unavailable, record.RecordError)  # errors that are for the user
 MIRROR_SHARE = 0.02  # of a run's time: the longest wait for W&B; what is left goes on meanwhile
 SETTINGS = {
@@ -78,8 +68,7 @@ def plan(overrides: list[str]) -> Plan:
     except OmegaConfBaseException as error:  # a key that was deleted, or refers to one that is not
         raise ConfigError(config.explain(error)) from error
     for run in runs:
-        config.validate(run, CHOICES)
-        refuse_parts(run)
+        validate(run)
         data.refuse_sizes(run.data, Path(cfg.data_root))
     root, why = Path(cfg.output), ""
     if cfg.stand_in == "always":
@@ -100,21 +89,6 @@ def expanded(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     """config.expand, with the numbers of images where all are wanted."""
     runs = config.expand(cfg, overrides)
     return [replace(run, data=data.sized(run.data, Path(cfg.data_root))) for run in runs]
-
-
-def refuse_parts(run: Run) -> None:
-    """Raises ConfigError where several processes cannot do what one does."""
-    size, parts = run.data.batch_size, replicas.count()
-    for probe in ("norms", "inference", "shift"):
-        if parts > 1 and probe in run.probes:
-            raise ConfigError(f"probes: must be without {probe} in several processes")
-    if size % parts:
-        raise ConfigError(f"data.batch_size={size}: must be a multiple of the {parts} processes")
-    if run.model.norm != "none" and not run.model.sync_statistics and size // parts < 2:
-        raise ConfigError(
-            f"data.batch_size={size}: must be 2 or more for each of the {parts} processes,"
-            " or model.sync_statistics=true"
-        )
 
 
 def folder_name(changed: str) -> str:
