@@ -536,3 +536,15 @@ def test_progress_tells_accuracy_speed_and_time_left(tmp_path, capsys, monkeypat
     said = capsys.readouterr().out
     assert "[2/4] run-1" in said
     assert "diverged at step 7" in said
+
+
+def test_a_run_that_another_command_may_be_training_is_named(tmp_path, capsys, monkeypatch):
+    places = [progress.Place(f"run-{i}", tmp_path / f"run-{i}.json") for i in range(2)]
+    for place, ago in zip(places, (10, 90), strict=True):
+        with monkeypatch.context() as then:
+            then.setattr(progress.time, "time", lambda ago=ago: 1e9 - ago)
+            progress.report(place, {})
+    monkeypatch.setattr(progress.time, "time", lambda: 1e9)
+    with progress.Watch(places, workers=1):
+        said = capsys.readouterr().out
+    assert said == "run-0 trained a moment ago: if another command still does, stop one of both\n"

@@ -13,6 +13,7 @@ from batchnorm.record import load, write_atomically
 
 POLL = 1.0  # seconds
 PIPED = 30.0  # seconds between status lines when the output is no terminal
+FRESH = 30.0  # seconds: twice as long as a run that trains is silent
 
 # of a running run: step, steps, seconds, accuracy, images_per_second, metrics (its curves), at
 Status = dict[str, Any]
@@ -64,6 +65,10 @@ class Watch:
             if self.uncommitted:
                 said += f", {self.uncommitted} by code that was not committed (has it changed?)"
             print(said, flush=True)
+        for status in filter(None, map(_read, self.places)):
+            if 0 <= self.began - status["at"] < FRESH:
+                said = f"{status['name']} trained a moment ago: if another command still does,"
+                print(said, "stop one of both", flush=True)
         self._thread.start()
         return self
 
