@@ -236,7 +236,7 @@ def laddered(cfg: DictConfig) -> dict[str, Any]:
     for key, values in cfg.ladder.items():
         if not isinstance(values, ListConfig) or len(cfg.ladder) > 1:
             raise ConfigError(f"ladder={cfg.ladder}: must be one key and a list of its values")
-        if len(set(values)) < len(values):
+        if len(set(map(str, values))) < len(values):
             raise ConfigError(f"ladder={cfg.ladder}: must be of different values")
         for arm, part in cfg.arms.items():
             _refuse_no_mapping(f"arms.{arm}", part)
