@@ -426,6 +426,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(launcher, here):
     assert "optim.epochs=4000" in root.name
     assert not list(here.glob("outputs/**/*.json"))
     assert list(here.glob("outputs/**/*.ckpt"))
+    assert not list(here.glob("outputs/**/*.progress")), "the next command would ask who trains it"
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's /proc")

@@ -149,6 +149,8 @@ def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
     except KeyboardInterrupt:
         if not replicas.first():
             return 130
+        for place in places:  # of jobs that were ended before they could
+            place.progress.unlink(missing_ok=True)
         done = sum(place.record.exists() for place in places)
         print(
             f"\nstopped: {done} of {len(places)} runs are done, those begun have checkpoints;"
