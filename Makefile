@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup test lint bench bench-gpu figures report publish dashboard wandb-workspace
-.PHONY: reproduce-cifar reproduce-ablations reproduce-mnist tune-cifar tune-mnist precision-cifar
+.PHONY: reproduce-cifar reproduce-ablations reproduce-mnist reproduce-recurrent tune-cifar tune-mnist precision-cifar
 .PHONY: reproduce-inception reproduce-changes figure-5 tune-inception
 
 help:  ## list the targets
@@ -54,6 +54,9 @@ reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, d
 
 reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initial weights (2)
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
+
+reproduce-recurrent: setup  ## an LSTM that reads MNIST's pixels, with BN at each time step: C29
+	$(BIN)/python scripts/reproduce.py mnist_recurrent $(ARGS)
 
 reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette: C8 to C13, C25 (30 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)

@@ -8,6 +8,7 @@ import numpy as np
 import planted
 import planted_cifar10
 import planted_mnist
+import planted_recurrent
 
 RATES = (0.005, 0.01, 0.015, 0.03, 0.06)
 LEFT = (0.1, 0.3, 0.6, 0.8)  # final_lr
@@ -24,6 +25,7 @@ def plant(root: Path, seeds: int = 3, evaluations: int | None = None, **what) ->
     ):
         _cifar10(root, seeds, **what)
         planted_mnist.plant(root, seeds=seeds, **what)
+        planted_recurrent.plant(root, seeds=seeds, **what)
         for experiment, arms, more in (
             ("mnist_tune", planted_mnist.ladder(), {"holdout": 10_000}),
             ("mnist_initialization", planted_mnist.INITIALIZATION, {}),

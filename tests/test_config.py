@@ -196,8 +196,14 @@ REFUSED = {
     "experiment=nothing": ["experiment=nothing", "one of", "cifar10_learning_rate"],
     "model=nothing": ["model=nothing", "one of", "convnet"],
     "model.norm=bach": ["model.norm=bach", "one of", "batch"],
-    "model.activation=tanh": ["model.activation=tanh", "relu, sigmoid"],
-    "model.init=warm": ["model.init=warm", "he, glorot, gaussian"],
+    "model.activation=softmax": ["model.activation=softmax", "relu, sigmoid, tanh"],
+    "model.init=warm": ["model.init=warm", "he, glorot, gaussian, orthogonal"],
+    "model.gamma=0": ["model.gamma=0", "above 0"],
+    "model.gamma=2": ["model.gamma=2", "1 with model.norm=none", "baseline"],
+    "model.time_steps=8": ["model.time_steps=8", "0 with model.name=convnet"],
+    "optim.name=adam": ["optim.name=adam", "sgd, rmsprop"],
+    "optim.clip=-1": ["optim.clip=-1", "0 or above"],
+    "data.permuted=true": ["data.permuted=True", "data.augment"],
     "model.name=other": ["model.name=other", "convnet"],
     "model.depth=4": ["model.depth=4", "from 5"],
     "model.width=0": ["model.width=0", "from 1"],
@@ -278,6 +284,22 @@ def test_what_a_network_has_no_place_for_is_refused():
     assert planned(*both).runs
     with pytest.raises(ConfigError, match=r"sync_statistics=True: must be false.*per_activation=2"):
         planned(*both, "model.sync_statistics=true")
+
+
+def test_what_an_lstm_cannot_be_is_refused():
+    of = ["experiment=mnist_recurrent", "scale=smoke", "stand_in=always", "output=/x"]
+    assert plan([*of, "model.time_steps=112"]).runs[0].model.time_steps == 112
+    for wrong, why in (
+        ("model.time_steps=0", "a divisor of 784"),
+        ("model.time_steps=100", "a divisor of 784"),
+        ("model.activation=relu", "tanh"),
+        ("model.depth=3", "2 with model.name=lstm"),
+        ("model.noise=true", "false"),
+        ("model.norm_after=true", "false"),
+        ("probes=[percentiles]", "without percentiles"),
+    ):
+        with pytest.raises(ConfigError, match=rf"must be {why}"):
+            plan([*of, wrong])
 
 
 FOLDERS = {

@@ -200,6 +200,8 @@ def test_what_is_stacked():
     [
         ("optim.momentum", 0.9),
         ("optim.weight_decay", 1e-3),
+        ("optim.name", "rmsprop"),
+        ("optim.clip", 1.0),
         ("model.dropout", 0.1),
         ("model.norm", "batch_detached"),
         ("data.augment", True),

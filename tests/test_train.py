@@ -40,7 +40,11 @@ class Killed(BaseException):
 NOISE = {**NORM, "model__noise": True, "model__dropout": 0.0, "probes": ["shift"]}
 
 
-@pytest.mark.parametrize("changes", [{}, NORM, NOISE, {"data__holdout": 10}])
+LSTM = {**NORM, "model__name": "lstm", "model__time_steps": 32, "model__activation": "tanh"}
+LSTM |= {"optim__name": "rmsprop", "optim__lr": 0.001, "optim__clip": 1.0, "data__augment": False}
+
+
+@pytest.mark.parametrize("changes", [{}, NORM, NOISE, {"data__holdout": 10}, LSTM])
 def test_a_run_killed_at_any_step_ends_as_one_that_was_not(
     changes, small_data, tmp_path, monkeypatch
 ):
@@ -238,7 +242,7 @@ def test_the_rate_decays_exponentially_and_faster_where_told():
 def test_the_l2_penalty_falls_on_weights_alone():
     run = small_run(optim__weight_decay_multiplier=0.2, **NORM)
     model = models.build(run.model, (32, 32, 3), 10, 0)
-    groups = optim.sgd(model, run.optim).param_groups
+    groups = optim.optimizer(model, run.optim).param_groups
     assert [group["weight_decay"] for group in groups] == pytest.approx([1e-4, 0.0])
     assert all(p.dim() > 1 for p in groups[0]["params"])
     assert all(p.dim() == 1 for p in groups[1]["params"])
@@ -376,3 +380,28 @@ def test_it_learns(tmp_path):
         data__augment=False, model__dropout=0.0, optim__epochs=12, optim__lr=0.1, **NORM
     )
     assert trained(run, data, tmp_path)["summary"]["test/accuracy"] > 0.5
+
+
+def test_a_step_of_rmsprop_is_that_of_the_definition_by_gradients_no_longer_than_told(small_data):
+    """s = 0.9 s + 0.1 g^2, v = momentum v + g / (sqrt(s) + eps), w = w - lr v; of all gradients
+    together the norm is at most `clip`."""
+    run = small_run(**{**LSTM, "optim__weight_decay": 0.0, "model__dropout": 0.0})
+    run.optim.clip = 0.01
+    state, batches = training.start(run, small_data, CPU), Batches(small_data, run.data, 0)
+    weights = list(state.model.parameters())
+    expected = [weight.detach().clone() for weight in weights]
+    squares, velocities = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+    for step in range(2):
+        images, labels = batches.train(step)
+        loss = torch.nn.functional.cross_entropy(state.model(images), labels)
+        gradients = torch.autograd.grad(loss, weights)
+        length = sum(float(gradient.square().sum()) for gradient in gradients) ** 0.5
+        assert length > run.optim.clip
+        for i, gradient in enumerate(gradients):
+            short = gradient * run.optim.clip / length
+            squares[i] = 0.9 * squares[i] + 0.1 * short**2
+            velocities[i] = 0.9 * velocities[i] + short / (squares[i].sqrt() + 1e-8)
+            expected[i] -= optim.rate(run.optim, step, 18) * velocities[i]
+        training.train_step(state, run, batches, 18, "float32")
+        for weight, wanted in zip(weights, expected, strict=True):
+            torch.testing.assert_close(weight.detach(), wanted, rtol=1e-4, atol=1e-5)

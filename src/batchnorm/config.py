@@ -45,6 +45,7 @@ class Data:
     batch_size: int = MISSING
     fixed_batches: bool = False  # the same images share a batch in every epoch; its order is new
     random_labels: bool = False  # of the training images: drawn once, whatever they show
+    permuted: bool = False  # the pixels of all images, in one random order, the same in every run
     shards: int = 0  # > 0: cut once into so many, which come in a new order each epoch
     shuffle_within: bool = True  # the images of a shard anew each epoch (section 4.2.1)
     # image folders alone
@@ -68,6 +69,7 @@ class Model:
     norm_after: bool = False  # of the nonlinearity, which it precedes in the paper
     sync_statistics: bool = False  # BN over the batches of all processes; false: each by its own
     lrn: bool = False  # Local Response Normalization, twice early in the network
+    gamma: float = 1.0  # that BN starts with
     noise: bool = False  # in training, before each nonlinearity: see layers.ShiftNoise
     activation: str = "relu"
     dropout: float = 0.0  # the probability of dropping a unit
@@ -78,17 +80,20 @@ class Model:
     separable_stem: bool = False  # of Inception: its first convolution
     maps_4cd: int = 576  # of Inception's rows 4c and 4d; or 608, as their branches add up
     per_activation: int = 0  # so many of Inception's last modules have BN per activation
+    time_steps: int = 0  # that an LSTM reads an image in, as many pixels in each
 
 
 @dataclass
 class Optim:
-    """SGD with momentum; the rate decays exponentially from lr * lr_multiplier."""
+    """How weights are changed; the rate decays exponentially from lr * lr_multiplier."""
 
+    name: str = "sgd"  # or rmsprop: by gradients over the root of their mean square
     lr: float = MISSING
     lr_multiplier: float = 1.0  # the paper's "x5", "x30"
     momentum: float = 0.0
     weight_decay: float = 0.0  # the L2 penalty, on weights only
     weight_decay_multiplier: float = 1.0
+    clip: float = 0.0  # > 0: the largest norm of all gradients together
     epochs: float = MISSING
     epochs_multiplier: float = 1.0  # for equal steps at another batch size, or a longer run
     final_lr: float = MISSING  # of the initial rate, at the end of the run, at decay_speed 1

@@ -1,14 +1,17 @@
-"""SGD with momentum, its parameter groups, and the exponentially decaying rate."""
+"""SGD and RMSProp, their parameter groups, and the exponentially decaying rate."""
 
 import torch
 from torch import nn
 
 from batchnorm.config import Optim
 
+SQUARES = 0.9  # of RMSProp's mean square of the gradients: how much of it a step keeps
 
-def sgd(model: nn.Module, config: Optim) -> torch.optim.SGD:
-    """SGD whose L2 penalty falls on the weights of linear and convolutional layers alone: not on
-    biases, gamma or beta. The rate is set at every step, see `rate`."""
+
+def optimizer(model: nn.Module, config: Optim) -> torch.optim.Optimizer:
+    """SGD with momentum, or RMSProp, whose L2 penalty falls on the weights of linear and
+    convolutional layers alone: not on biases, gamma or beta. The rate is set at every step, see
+    `rate`."""
     weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     penalised = {id(weight) for weight in weights}
     rest = [p for p in model.parameters() if id(p) not in penalised]
@@ -16,7 +19,10 @@ def sgd(model: nn.Module, config: Optim) -> torch.optim.SGD:
         {"params": weights, "weight_decay": config.weight_decay * config.weight_decay_multiplier},
         {"params": rest, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(groups, lr=rate(config, 0, 1), momentum=config.momentum, fused=True)
+    first, momentum = rate(config, 0, 1), config.momentum
+    if config.name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=first, alpha=SQUARES, momentum=momentum)
+    return torch.optim.SGD(groups, lr=first, momentum=momentum, fused=True)
 
 
 def steps(config: Optim, per_epoch: int) -> int:

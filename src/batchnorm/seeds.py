@@ -8,7 +8,7 @@ from numpy.random import SeedSequence
 
 STREAMS = {
     "weights": 0, "order": 1, "augment": 2, "dropout": 3, "population": 4, "labels": 5,
-    "shards": 6,
+    "shards": 6, "pixels": 7,
 }  # fmt: skip
 
 

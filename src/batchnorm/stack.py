@@ -18,7 +18,8 @@ AT_ONCE_ON_A_CPU = 5  # larger stacks leave the cache
 def stackable(run: Run) -> bool:
     """Whether a Stack can train this run: fully connected, on whole images in memory, plain SGD,
     nothing random in a step."""
-    plain = run.optim.momentum == 0 and run.optim.weight_decay == 0
+    plain = run.optim.name == "sgd" and not run.optim.clip
+    plain &= run.optim.momentum == 0 and run.optim.weight_decay == 0
     certain = run.model.dropout == 0 and not run.model.noise
     known = run.model.name == "mlp" and run.model.norm in ("none", "batch")
     kept = "inference" not in run.probes  # which wants torch's moving average: a Stack has none

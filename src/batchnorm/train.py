@@ -101,7 +101,7 @@ def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
     if run.model.sync_statistics and replicas.count() > 1:
         model = replicas.synchronise(model)
     network, nothing = replicas.parallel(model), torch.zeros((), device=device)
-    return State(model, network, optim.sgd(model, run.optim), {}, nothing, nothing.clone())
+    return State(model, network, optim.optimizer(model, run.optim), {}, nothing, nothing.clone())
 
 
 def compiled_network(network: nn.Module, device: torch.device) -> nn.Module:
@@ -122,6 +122,8 @@ def train_step(state: State, run: Run, batches: Batches, steps: int, precision: 
     loss = nn.functional.cross_entropy(logits.float(), labels)
     state.optimizer.zero_grad()
     loss.backward()
+    if run.optim.clip:
+        nn.utils.clip_grad_norm_(state.model.parameters(), run.optim.clip)
     state.optimizer.step()
     loss = replicas.total(loss.detach()) / replicas.count()
     state.loss += loss * run.data.batch_size

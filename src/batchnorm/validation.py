@@ -16,6 +16,7 @@ CHOICES = {
     "model.norm": NORMS,
     "model.activation": ACTIVATIONS,
     "model.init": INITS,
+    "optim.name": ("sgd", "rmsprop"),
     "probes": PROBES,
 }
 
@@ -31,6 +32,7 @@ CHECKS: list[Check] = [
     ("data.distortion", lambda v: 0 <= v <= 1, "from 0 to 1"),
     ("model.dropout", lambda v: 0 <= v < 1, "from 0 to below 1"),
     ("model.init_scale", lambda v: 0 < v < float("inf"), "above 0"),
+    ("model.gamma", lambda v: 0 < v < float("inf"), "above 0"),
     ("model.width", lambda v: v >= 1, "a whole number from 1"),
     ("model.depth", lambda v: v >= 2, "a whole number from 2"),
     ("optim.lr", lambda v: 0 <= v < float("inf"), "0 or above"),
@@ -38,6 +40,7 @@ CHECKS: list[Check] = [
     ("optim.momentum", lambda v: 0 <= v < 1, "from 0 to below 1"),
     ("optim.weight_decay", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.weight_decay_multiplier", lambda v: 0 <= v < float("inf"), "0 or above"),
+    ("optim.clip", lambda v: 0 <= v < float("inf"), "0 or above"),
     ("optim.epochs", lambda v: 0 < v <= 10**6, "above 0, at most a million"),
     ("optim.epochs_multiplier", lambda v: 0 < v <= 10**6, "above 0, at most a million"),
     ("optim.final_lr", lambda v: 0 < v <= 1, "above 0, at most 1"),
@@ -75,6 +78,7 @@ def validate(run: Run) -> None:
         if not good(value(key)):
             refuse(key, allowed)
     _validate_model(run.model, refuse)
+    _validate_recurrent(run, refuse)
     if run.model.sync_statistics and run.model.norm not in ("batch", "none"):
         refuse("model.sync_statistics", f"false with model.norm={run.model.norm}")
     if run.model.sync_statistics and run.model.per_activation:
@@ -89,6 +93,8 @@ def validate(run: Run) -> None:
     if not run.data.shuffle_within and not run.data.shards:
         refuse("data.shuffle_within", "true without data.shards")
     _refuse_images(run.data, refuse)
+    if run.data.permuted and (run.data.augment or run.data.name == "image_folder"):
+        refuse("data.permuted", "false with data.augment, and with data.name=image_folder")
     if run.data.batch_size > run.data.train_images:
         refuse("data.batch_size", f"at most data.train_images={run.data.train_images}")
     _refuse_parts(run)
@@ -129,6 +135,8 @@ def _refuse_images(config: Data, refuse: Callable[[str, str], None]) -> None:
 
 
 FIXED_DEPTHS = {"small_inception": 12, "inception": 34}  # of networks whose tables are fixed
+FIXED_DEPTHS |= {"lstm": 2}
+VALUES = {"mnist": 28 * 28, "cifar10": 3 * 32 * 32}  # of an image, by data.name
 
 
 def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
@@ -137,9 +145,11 @@ def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
     if model.name == "convnet" and model.depth < 5:
         refuse("model.depth", f"a whole number from 5 with {name}")
     if model.depth != FIXED_DEPTHS.get(model.name, model.depth):
-        refuse("model.depth", f"{FIXED_DEPTHS[model.name]} with {name}, whose table is fixed")
+        refuse("model.depth", f"{FIXED_DEPTHS[model.name]} with {name}, whose layers are fixed")
     if model.name not in ("convnet", "inception") and model.lrn:
         refuse("model.lrn", f"false with {name}")
+    if model.gamma != 1 and model.norm == "none":
+        refuse("model.gamma", "1 with model.norm=none")
     if model.maps_4cd not in (576, 608):
         refuse("model.maps_4cd", "576 or 608")
     if model.name == "inception":
@@ -152,3 +162,22 @@ def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
         usual = Model.__dataclass_fields__[key].default
         if getattr(model, key) != usual:
             refuse(f"model.{key}", f"{str(usual).lower()} with {name}")
+
+
+def _validate_recurrent(run: Run, refuse: Callable[[str, str], None]) -> None:
+    """What an LSTM needs, or cannot have, and what only it has."""
+    model, name = run.model, f"model.name={run.model.name}"
+    if model.name != "lstm":
+        if model.time_steps:
+            refuse("model.time_steps", f"0 with {name}")
+        return
+    values = VALUES.get(run.data.name, 3 * run.data.crop_size**2)
+    if model.time_steps < 1 or values % model.time_steps:
+        refuse("model.time_steps", f"a divisor of {values}, the values of an image, with {name}")
+    if "percentiles" in run.probes:
+        refuse("probes", f"without percentiles for {name}")
+    if model.activation != "tanh":
+        refuse("model.activation", f"tanh with {name}")
+    for key in ("noise", "norm_after"):
+        if getattr(model, key):
+            refuse(f"model.{key}", f"false with {name}")

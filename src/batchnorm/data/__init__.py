@@ -18,6 +18,7 @@ from batchnorm.data.sets import (
     Split,
     Unavailable,
     binary,
+    permuted,
     randomly_labelled,
 )
 from batchnorm.data.stream import StreamedBatches
@@ -174,6 +175,8 @@ def load(config: Data, where: Where | Path, device: torch.device) -> DataSet | I
     train, test = train[: config.train_images], test[: config.test_images]
     if config.binary:
         train, test = binary(train), binary(test)
+    if config.permuted:
+        train, test = permuted(train), permuted(test)
     if isinstance(whole, ImageSet) and test.pixels is train.pixels:  # moved once for both
         train = train.to(device)
         return replace(whole, train=train, test=test.to(device, train))

@@ -189,6 +189,15 @@ def binary(split: Split) -> Split:
     return Split((split.images > 127).to(torch.uint8), split.labels)
 
 
+def permuted(split: Split) -> Split:
+    """The images with their pixels in a random order, the same for all images and at every call."""
+    n, height, width, channels = split.images.shape
+    generator = torch.Generator().manual_seed(stream(0, "pixels"))
+    order = torch.randperm(height * width, generator=generator)
+    moved = split.images.view(n, -1, channels).index_select(1, order)
+    return Split(moved.view(split.images.shape), split.labels)
+
+
 def randomly_labelled(split: Split, classes: int) -> Split:
     """The images with labels drawn from all classes alike, the same at every call. Any kind of
     split will do."""

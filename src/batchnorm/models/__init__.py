@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm.config import Model
+from batchnorm.layers import BATCH_NORMS
 from batchnorm.models.convnet import convnet
 from batchnorm.models.inception import inception
+from batchnorm.models.lstm import lstm
 from batchnorm.models.mlp import mlp
 from batchnorm.models.small_inception import small_inception
 from batchnorm.models.unit import ACTIVATIONS
@@ -19,6 +21,7 @@ Shape = tuple[int, int, int]  # of one image: height, width, channels
 MODELS: dict[str, Callable[[Model, Shape, int], nn.Module]] = {
     "convnet": convnet,
     "inception": inception,
+    "lstm": lstm,
     "mlp": mlp,
     "small_inception": small_inception,
 }
@@ -28,7 +31,16 @@ INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "he": lambda w, g: nn.init.kaiming_normal_(w, nonlinearity="relu", generator=g),
     "glorot": lambda w, g: nn.init.xavier_normal_(w, generator=g),
     "gaussian": lambda w, g: nn.init.normal_(w, std=0.01, generator=g),  # the habit of 2015
+    "orthogonal": lambda w, g: orthogonal(w, g),
 }
+
+
+def orthogonal(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill a weight (units, ...) with matrices that are orthogonal, each as high as it is wide: one
+    for each gate of an LSTM."""
+    for block in weight.split(weight[0].numel()):
+        nn.init.orthogonal_(block, generator=generator)
+    return weight
 
 
 def build(config: Model, shape: Shape, classes: int, seed: int) -> nn.Module:
@@ -36,7 +48,7 @@ def build(config: Model, shape: Shape, classes: int, seed: int) -> nn.Module:
 
     Weights are drawn in layer order from a generator of their own, and nothing else is, so that
     arms with and without BN, or with another activation, start from the same weights. Biases and
-    beta are 0, gamma is 1.
+    beta are 0, gamma is `config.gamma`.
     """
     model = MODELS[config.name](config, shape, classes)
     generator = torch.Generator().manual_seed(stream(seed, "weights"))
@@ -47,4 +59,6 @@ def build(config: Model, shape: Shape, classes: int, seed: int) -> nn.Module:
                 module.weight.mul_(config.init_scale)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, BATCH_NORMS) and module.weight is not None:
+            nn.init.constant_(module.weight, config.gamma)
     return model

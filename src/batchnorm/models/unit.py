@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from batchnorm.config import Model
 from batchnorm.layers import KEEP_BIASES, NORMS, ShiftNoise
 
-ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "sigmoid": nn.Sigmoid}
+ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 def unit(layer: nn.Linear | nn.Conv2d, config: Model, size: tuple[int, ...]) -> list[nn.Module]:

@@ -30,6 +30,7 @@ from batchnorm.report import (
     studies_inception,
     studies_initialization,
     studies_rates,
+    studies_recurrent,
     studies_shift,
     tables,
     verdicts,
@@ -106,6 +107,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "mnist_initialization": _figure(
         mnist_initialization.initialization, mnist_initialization.initialization_points
     ),
+    "mnist_recurrent": _figure(studies_recurrent.draw, studies_recurrent.points),
     "cifar10_learning_rate": _learning_rate,
     "cifar10_precision": _precision,
     "cifar10_tune": _tune,

@@ -11,6 +11,7 @@ from batchnorm.report import (
     claims_cifar10_shift,
     claims_imagenette,
     claims_mnist,
+    claims_mnist_recurrent,
     ensemble,
     paper,
     statistics,
@@ -32,6 +33,7 @@ from batchnorm.report.tables import markdown_table
 
 RULES: dict[str, dict[str, tuple[Part, ...]]] = {  # experiment -> claim -> how it is measured
     **claims_mnist.RULES,
+    **claims_mnist_recurrent.RULES,
     claims.EXPERIMENT: claims.RULES,
     **claims_cifar10.RULES,
     **claims_cifar10_ablations.RULES,
@@ -119,6 +121,8 @@ def _why_not(claim: Claim, table: pd.DataFrame, real: pd.DataFrame) -> str:
 
 def deviations(runs: pd.DataFrame) -> list[str]:
     """In what the runs depart from the paper's."""
+    if runs["model.name"].iloc[0] == "lstm":
+        return claims_mnist_recurrent.deviations(runs)
     if runs["data.name"].iloc[0] == "mnist":
         return claims_mnist.deviations(runs)
     if runs["data.name"].iloc[0] == "image_folder":

@@ -27,6 +27,7 @@ FRAMES: dict[str, FrameMaker] = {
     "mnist": curves.mnist_figures,
     "mnist_tune": rates.mnist_rates,
     "mnist_initialization": studies.mnist_scales,
+    "mnist_recurrent": studies.recurrent,
     "cifar10_learning_rate": curves.learning_rate,
     "cifar10_precision": studies.precision,
     "cifar10_tune": rates.ladder,

@@ -12,6 +12,7 @@ from batchnorm.report import (
     studies_cifar10,
     studies_inception,
     studies_initialization,
+    studies_recurrent,
     studies_shift,
 )
 from batchnorm.report.claims import EXPERIMENT
@@ -251,3 +252,17 @@ def shift(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         panels.append(Panel(traces, STEPS, words, log=log, may_log="x"))
     words = [studies_shift.words_of(table)]
     yield Frame(name_of(table), studies_shift.TITLE, words, panels, points)
+
+
+def recurrent(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
+    """The error of an LSTM, with and without BN at each time step."""
+    points, traces = studies_recurrent.points(table), []
+    for arm, (of, style, label) in studies_recurrent.ARMS.items():
+        part = points[points["arm"] == arm].sort_values("step")
+        dash = "solid" if style == "-" else SHORT
+        traces.append(line(label, MEDIAN, part["step"], part["error"], of, dash))
+        traces.append(band(label, BAND, part["step"], part["low"], part["high"], of))
+    levels = tuple(("y", level) for level in studies_recurrent.THEIRS.values())
+    panel = Panel(traces, STEPS, studies_recurrent.ERROR, log="y", may_log="xy", lines=levels)
+    words = [studies_recurrent.words_of(table)]
+    yield Frame(name_of(table), studies_recurrent.TITLE, words, [panel], points)
