@@ -169,6 +169,7 @@ NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
     "batch_per_activation": lambda features, size: ActivationBatchNorm((features, *size)),
 }
 KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the layer before them
+HAVE_GAMMA = ("batch", "batch_reference", "batch_detached", "batch_per_activation")
 BATCH_NORMS = (BatchNorm, _BatchNorm)
 # Those whose inference is known to be one affine map; a subclass of theirs may infer otherwise.
 FOLDABLE = (BatchNorm, TorchBatchNorm, DetachedBatchNorm, ActivationBatchNorm)

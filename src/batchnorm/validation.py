@@ -5,7 +5,7 @@ from typing import Any
 
 from batchnorm import data, replicas
 from batchnorm.config import DRAWS, ConfigError, Data, Model, Run
-from batchnorm.layers import NORMS
+from batchnorm.layers import HAVE_GAMMA, NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
 from batchnorm.probes import PROBES
 
@@ -148,8 +148,8 @@ def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
         refuse("model.depth", f"{FIXED_DEPTHS[model.name]} with {name}, whose layers are fixed")
     if model.name not in ("convnet", "inception") and model.lrn:
         refuse("model.lrn", f"false with {name}")
-    if model.gamma != 1 and model.norm == "none":
-        refuse("model.gamma", "1 with model.norm=none")
+    if model.gamma != 1 and model.norm not in HAVE_GAMMA:
+        refuse("model.gamma", f"1 with model.norm={model.norm}")
     if model.maps_4cd not in (576, 608):
         refuse("model.maps_4cd", "576 or 608")
     if model.name == "inception":
