@@ -156,3 +156,14 @@ def test_without_bn_every_kind_of_statistics_is_the_same(small_data):
     model, batches = after_steps(small_data, 12, data__batch_size=8)
     expected = evaluate(model, batches, "float32", 8)["accuracy"]
     assert set(inference(model, batches, "float32").values()) == {expected}
+
+
+def test_top_5_is_counted_where_there_are_many_classes():
+    logits = torch.eye(20).flip(0) + torch.linspace(
+        0, 0.5, 20
+    )  # of row i: 19 - i, then 19, 18, ...
+    labels = torch.tensor([19 - i for i in range(10)] + [19, 18, 17, 16, 15] + 5 * [5])
+    found = evaluation.score(lambda x: x, [(logits[:10], labels[:10]), (logits[10:], labels[10:])])
+    assert found["accuracy"] == 0.5
+    assert found["top_5"] == (10 + 4) / 20, "15 is the sixth, where another label comes first"
+    assert "top_5" not in evaluation.score(lambda x: x[:, :19], [(logits, labels.clamp(max=18))])

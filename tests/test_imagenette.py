@@ -7,6 +7,7 @@ from batchnorm import optim, record
 from batchnorm.config import ConfigError, Run
 from batchnorm.experiment import plan
 from batchnorm.record import flatten
+from conftest import image_folder
 
 CHANGES = {  # section 4.2.1's, but for the rate
     "model.dropout": 0.0,
@@ -131,3 +132,22 @@ def test_a_member_of_the_ensemble_leaves_its_probabilities_beside_its_record(tmp
     (path,) = tmp_path.glob("stand-in/records/smoke/imagenette_ensemble/*.json")
     assert record.load_arrays(path)["crops"].shape == (64, 10)
     assert not list(tmp_path.glob("**/*.ckpt"))
+
+
+def test_the_experiment_of_all_of_imagenet_trains_streamed(tmp_path, monkeypatch):
+    """On a small tree: separable stem, Local Response Normalization, shards, distorted colours."""
+    image_folder(tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    said = ["experiment=imagenet", "arm=inception", "seed=0", "scale=smoke", "stand_in=never"]
+    said += ["data.folder=pictures", "data.train_images=24", "data.test_images=12", "threads=1"]
+    said += ["data.batch_size=8", "data.shards=3", "optim.epochs=1", "wandb=disabled"]
+    assert (
+        cli.main([*said, f"data_root={tmp_path}", "loader=stream", "workers=0", "device=cpu"]) == 0
+    )
+    (path,) = tmp_path.glob("outputs/**/inception-0.json")
+    made = record.load(path)
+    assert made["environment"]["loader"] == "stream"
+    assert (made["config"]["model"]["separable_stem"], made["config"]["model"]["lrn"]) == (
+        True,
+    ) * 2
+    assert made["metrics"]["step"][-1] == made["summary"]["steps"] == 3

@@ -208,13 +208,14 @@ def the_record(folder: Path, output: str) -> record.Record:
 
 
 def test_the_same_command_under_torchrun_trains_the_same_run(tmp_path):
-    """Streamed by two processes with statistics in common, and by one from memory."""
+    """Streamed, by two processes with statistics in common, and by one."""
     image_folder(tmp_path / "pictures")
     for processes, output in ((1, "alone"), (2, "two")):
         sync = [f"model.sync_statistics={processes > 1}", "loader=stream", "workers=0"]
         done = trained(tmp_path, output, processes, *sync)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("[1/1]") == 1, "one process speaks"
+        assert "BN's statistics are of" not in done.stdout
     alone, two = the_record(tmp_path, "alone"), the_record(tmp_path, "two")
     for key in ("step", "lr"):
         assert two["metrics"][key] == alone["metrics"][key]
@@ -245,6 +246,7 @@ def test_killed_under_torchrun_and_gone_on_with_ends_as_one_that_was_not(tmp_pat
     for output in ("killed", "whole"):
         done = trained(tmp_path, output, 2, *more)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.count("BN's statistics are of 4 images, the part of each") == 1
     killed, whole = the_record(tmp_path, "killed"), the_record(tmp_path, "whole")
     metrics = [
         {key: of for key, of in one["metrics"].items() if key != "seconds"}

@@ -188,6 +188,19 @@ def test_figure_4_has_the_papers_rows_and_ours(tmp_path, classes, k):
     assert look.render(ensemble.draw(table, ensemble.points(table)), "svg")
 
 
+def test_figure_4_names_the_networks_that_stayed_at_chance(tmp_path):
+    plant_ensemble(tmp_path, seeds=1)
+    table = statistics.load(tmp_path)
+    rows = ensemble.points(table)
+    for said in (ensemble.words(table, rows), ensemble.table_words(table)):
+        assert "at chance" not in said
+    path = tmp_path / "records/quick/imagenette_ensemble/member_4-0.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **{**arrays, "single": np.full_like(arrays["single"], 0.1)})
+    for said in (ensemble.words(table, rows), ensemble.table_words(table)):
+        assert "Stayed at chance, and count: member_4 (seed 0)." in said
+
+
 def test_figure_4_where_only_some_have_run(tmp_path):
     plant_ensemble(tmp_path, seeds=1)
     for path in tmp_path.rglob("member_[456]-0.*"):

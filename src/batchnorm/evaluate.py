@@ -13,6 +13,7 @@ from batchnorm.layers import BATCH_NORMS, folded, gather_population_statistics
 
 POPULATION_BATCHES = 8  # training batches for the population statistics, along the curve
 FINAL_POPULATION_BATCHES = 100  # and at its end
+TOP_5_CLASSES = 20  # from which on the top-5 accuracy says something
 LEAST_IMAGES = 32  # for each of them: smaller batches are as many more
 
 Row = dict[str, float]
@@ -69,16 +70,22 @@ def autocast(model: nn.Module, precision: str) -> torch.autocast:
 
 def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Row:
     """Accuracy (a fraction) and mean cross-entropy over batches of images and labels, and over
-    those of the other processes, which see other batches at the same time."""
-    count, correct, loss = 0, 0, 0
+    those of the other processes, which see other batches at the same time; of many classes,
+    `top_5` too, the share of images whose label is among the five most probable."""
+    count, correct, loss, ranked, among = 0, 0, 0, 0, 0
     for images, labels in batches:
         logits = network(images).float()
         count += len(labels)
         correct += (logits.argmax(1) == labels).sum()
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-    sums = torch.tensor([count, float(correct), float(loss)], dtype=torch.float64)
-    count, correct, loss = replicas.total(sums).tolist()
-    return {"accuracy": correct / count, "loss": loss / count}
+        if logits.shape[1] >= TOP_5_CLASSES:
+            ranked += len(labels)
+            among += (logits.topk(5).indices == labels[:, None]).sum()
+    sums = [float(one) for one in (count, correct, loss, ranked, among)]
+    sums = replicas.total(torch.tensor(sums, dtype=torch.float64)).tolist()
+    count, correct, loss, ranked, among = sums
+    found = {"accuracy": correct / count, "loss": loss / count}
+    return {**found, "top_5": among / ranked} if ranked else found
 
 
 def by_population(model: nn.Module, batches: Batches, count: int) -> nn.Module:

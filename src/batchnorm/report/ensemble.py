@@ -160,8 +160,15 @@ def words(table: pd.DataFrame, rows: pd.DataFrame) -> str:
         f"{where(table)}, {networks} networks, {images:,} images. Lines: the mean over all"
         " ensembles of so many of the networks, and over seeds; bands: the least to the greatest."
         " An ensemble's probabilities are the arithmetic mean over its networks and crops."
-        " Diamonds: the paper's Figure 4, 1,000 classes of ImageNet."
+        f" Diamonds: the paper's Figure 4, 1,000 classes of ImageNet.{lost(read(table))}"
     )
+
+
+def lost(found: Members) -> str:
+    """A sentence on the networks that stayed at chance, which count all the same."""
+    names = [f"{arm} (seed {seed})" for arm, votes in found.items()
+             for seed, one in votes.items() if not one.learned()]  # fmt: skip
+    return f" Stayed at chance, and count: {', '.join(names)}." if names else ""
 
 
 def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
@@ -230,9 +237,9 @@ def table_words(table: pd.DataFrame) -> str:
     """What stands under the table, of what sets ours apart."""
     return (
         f"Ours: {where(table)}, {table['data.test_images'].max():,} validation images; the errors"
-        " of one network are means over the members. The other rows are the paper's, for"
-        " ImageNet's 1,000 classes. Where there are ten classes, top-2 stands in the place of"
-        " top-5."
+        f" of one network are means over the members.{lost(read(table))} The other rows are the"
+        " paper's, for ImageNet's 1,000 classes. Where there are ten classes, top-2 stands in the"
+        " place of top-5."
     )
 
 
