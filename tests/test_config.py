@@ -286,6 +286,12 @@ def test_what_a_network_has_no_place_for_is_refused():
         planned(*both, "model.sync_statistics=true")
 
 
+@pytest.mark.parametrize("said", ["optim.clip=1", "optim.name=rmsprop"])
+def test_shift_is_watched_of_steps_of_sgd_alone(said):
+    with pytest.raises(ConfigError, match=r"must be without shift, but for optim.name=sgd"):
+        plan(["experiment=cifar10_shift", "scale=smoke", "stand_in=always", "output=/x", said])
+
+
 def test_what_an_lstm_cannot_be_is_refused():
     of = ["experiment=mnist_recurrent", "scale=smoke", "stand_in=always", "output=/x"]
     assert plan([*of, "model.time_steps=112"]).runs[0].model.time_steps == 112

@@ -218,6 +218,17 @@ def test_binary_pixels_are_cut_at_half_their_range(monkeypatch):
     assert torch.equal(data.load(config, None, CPU).test.images, grey[:2])
 
 
+def test_pixels_of_all_images_are_permuted_where_that_is_said(monkeypatch):
+    grey = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(4, 1, 1, 1)
+    split = Split(grey, torch.arange(4))
+    monkeypatch.setattr(data, "_whole", lambda *_: DataSet(split, split, 4, "test"))
+    config = Data("mnist", train_images=4, test_images=2, batch_size=2, permuted=True)
+    made = data.load(config, None, CPU)
+    for part in (made.train, made.test):
+        assert torch.equal(part.images, sets.permuted(split).images[: len(part)])
+        assert not torch.equal(part.images, grey[: len(part)])
+
+
 def test_the_stand_in_is_the_same_at_every_call_and_no_toy(monkeypatch):
     monkeypatch.setitem(standin.SIZES, "cifar10", (4000, 1000, 32, 3))
     made, again = standin.stand_in("cifar10"), standin.stand_in("cifar10")

@@ -7,8 +7,8 @@ from torch import nn
 from batchnorm import models, optim
 from batchnorm.config import Model, Optim
 from batchnorm.data.sets import Split, permuted
-from batchnorm.layers import BATCH_NORMS, gather_population_statistics
-from batchnorm.models.lstm import FORGET, Lstm
+from batchnorm.layers import BATCH_NORMS, NORMS, gather_population_statistics
+from batchnorm.models.lstm import FORGET, Lstm, in_time
 
 UNITS, STEPS, SIDE = 5, 4, 6  # 9 values at a time
 
@@ -94,6 +94,13 @@ def test_any_normalizer_may_be_in_it():
         model = build(norm)
         model(images()).sum().backward()
         assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_normalizer_of_several_layers_is_shared_whole(monkeypatch):
+    own = lambda units, size: nn.Sequential(nn.LayerNorm(units), nn.Identity())  # noqa: E731
+    monkeypatch.setitem(NORMS, "mine", own)
+    norms = in_time("mine", UNITS, STEPS)
+    assert sum(p.numel() for p in norms.parameters()) == 2 * UNITS
 
 
 def test_weights_pair_and_every_gates_matrix_is_orthogonal():

@@ -40,6 +40,16 @@ def test_percentiles_are_those_of_each_unit(norm):
         assert float(inside) == pytest.approx(0.7, abs=0.03)
 
 
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_whatever_the_nonlinearity_its_inputs_are_watched(activation):
+    run = mlp_run(norm="batch", scale=20.0)
+    run.model.activation = activation
+    batches = Batches(digits(), run.data, 0)
+    model = models.build(run.model, (12, 12, 1), 10, 0)
+    found = probes.percentiles(model, batches, "float32")
+    assert set(found) == {f"preactivation/{k}" for k in (1, 2, 3)}
+
+
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_jacobians_are_those_of_autograd(norm, monkeypatch):
     """Of the layer alone, in units of the deviations of its inputs and outputs."""

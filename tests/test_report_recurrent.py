@@ -5,6 +5,7 @@ import pytest
 from batchnorm.experiment import plan
 from batchnorm.record import flatten
 from batchnorm.report import build, look, statistics, studies_recurrent, verdicts
+from planted import plant as plant_others
 from planted_recurrent import ALIKE, plant
 
 SLOW = [(0, 0.1), (0.9, 0.5), (1, 0.95)]  # gets to the baseline's best, but late
@@ -40,7 +41,11 @@ def test_c29_is_open_where_seeds_disagree_or_are_few(tmp_path):
 
 def test_c29_says_how_its_runs_differ_from_the_published_ones(tmp_path):
     plant(tmp_path)
+    plant_others(tmp_path, seeds=1)  # whose records have no time steps
     said = " ".join(verdict(tmp_path)["deviations"])
+    table = statistics.load(tmp_path)
+    rows = table[table["experiment"] == "mnist_recurrent"]
+    assert "in 49 time steps, pixels in one random order" in studies_recurrent.words_of(rows)
     assert "time steps: 49, each of 16 pixels (theirs: 784 of 1)" in said
     assert "length: 3100 steps (theirs: 100,000)" in said
 
@@ -77,5 +82,8 @@ def test_the_figure_shows_medians_unfinished_or_overflowed_too(tmp_path, stand_i
         }
         assert ends["LSTM with BN, gamma from 0.1: 5.0 %"] == pytest.approx(5)
         assert len(ends) == (3 if name == "whole" else 2)
+        caption = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+        said = "bn_gamma_1: overflowed at step 30 (3 of 3 seeds)."
+        assert (said in caption) == (name == "overflowed")
     drawn = {path.suffix for path in build.render(tmp_path / "whole") if "figures" in path.parts}
     assert drawn == {".png", ".svg", ".csv"}

@@ -80,7 +80,7 @@ class Model:
     separable_stem: bool = False  # of Inception: its first convolution
     maps_4cd: int = 576  # of Inception's rows 4c and 4d; or 608, as their branches add up
     per_activation: int = 0  # so many of Inception's last modules have BN per activation
-    time_steps: int = 0  # that an LSTM reads an image in, as many pixels in each
+    time_steps: int = 0  # in how many equal parts an LSTM reads the values of an image
 
 
 @dataclass

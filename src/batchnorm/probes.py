@@ -190,7 +190,7 @@ def _preactivations(network: nn.Module, batches: Batches) -> tuple[list[Tensor],
 def _seen(network: nn.Module, images: Tensor) -> tuple[list[Tensor], list[nn.Module]]:
     """What enters each nonlinearity for these images, (images, units, ...), and those."""
     seen: list[Tensor] = []
-    activations = [m for m in network.modules() if isinstance(m, nn.ReLU | nn.Sigmoid)]
+    activations = [m for m in network.modules() if isinstance(m, nn.ReLU | nn.Sigmoid | nn.Tanh)]
     handles = [
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
         for layer in activations

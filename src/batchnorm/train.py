@@ -111,7 +111,7 @@ def compiled_network(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def train_step(state: State, run: Run, batches: Batches, steps: int, precision: str) -> Tensor:
-    """One step of SGD. Returns the loss, over all processes, still on the device."""
+    """One training step. Returns the loss, over all processes, still on the device."""
     for group in state.optimizer.param_groups:
         group["lr"] = optim.rate(run.optim, state.step, steps)
     images, labels = batches.train(state.step)

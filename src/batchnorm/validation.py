@@ -72,6 +72,8 @@ def validate(run: Run) -> None:
         refuse("model.norm_after", "false with probes=jacobians")
     if "shift" in run.probes and run.model.name != "convnet":
         refuse("probes", f"without shift for model.name={run.model.name}")
+    if "shift" in run.probes and (run.optim.clip or run.optim.name != "sgd"):
+        refuse("probes", "without shift, but for optim.name=sgd and optim.clip=0")
     if "probabilities" in run.probes and run.data.name != "image_folder":
         refuse("probes", f"without probabilities for data.name={run.data.name}")
     for key, good, allowed in CHECKS:

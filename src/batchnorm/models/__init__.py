@@ -36,8 +36,8 @@ INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 
 
 def orthogonal(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill a weight (units, ...) with matrices that are orthogonal, each as high as it is wide: one
-    for each gate of an LSTM."""
+    """Fill a weight (units, ...) with orthogonal matrices, each as high as it is wide, one below
+    the other: of an LSTM's recurrent weight, one for each gate. Every row has length 1."""
     for block in weight.split(weight[0].numel()):
         nn.init.orthogonal_(block, generator=generator)
     return weight

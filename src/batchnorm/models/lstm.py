@@ -57,7 +57,8 @@ class Lstm(nn.Module):
 def in_time(norm: str, units: int, steps: int) -> nn.ModuleList:
     """A normalizer for each time step, which share their parameters and nothing else."""
     each = nn.ModuleList(NORMS[norm](units, ()) for _ in range(steps))
-    for name, parameter in each[0].named_parameters(recurse=False):
-        for other in each[1:]:
-            setattr(other, name, parameter)
+    for first, *others in zip(*(one.modules() for one in each), strict=True):
+        for name, parameter in first.named_parameters(recurse=False):
+            for other in others:
+                setattr(other, name, parameter)
     return each

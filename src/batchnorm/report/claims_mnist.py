@@ -21,8 +21,8 @@ FLAT, STEEP = 0.02, 0.10  # accuracy
 FALL, COSINE = 0.001, 0.01  # what rounding and eps may do to a norm and to an angle
 NEAR, FAR = 2.0, 10.0  # factors
 RULE = (
-    "baseline and bn share one learning rate, close to what the paper's curves suggest;"
-    " baseline_best and bn_best have each its own best, chosen on a hold-out (mnist_tune, at whose"
+    "In C5, C6 and C14 to C16 on MNIST: baseline and bn share one learning rate, close to what the"
+    " paper's curves suggest; baseline_best and bn_best have each its own best, chosen on a hold-out (mnist_tune, at whose"
     " edge the first's lies). Final accuracy: at the last evaluation. Of two networks one of which"
     " never gets to an accuracy, that one counts with its whole run. Drift: from a tenth of the run"
     " on, how far a unit's median input moves in all, evaluation to evaluation, plus how far half"

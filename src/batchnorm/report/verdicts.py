@@ -220,7 +220,7 @@ def _place(row: dict[str, Any]) -> str:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The whole ledger: the summary, the rule in words, and how each claim was judged."""
-    rules = "".join(f"* {words}\n" for words in (*RULE, f"On MNIST: {claims_mnist.RULE}"))
+    rules = "".join(f"* {words}\n" for words in (*RULE, claims_mnist.RULE))
     changed = "".join(f"{i}. {words}\n" for i, words in enumerate(CHANGED, 1))
     sections = ["# Claims of the paper\n", markdown_summary(rows), f"## The rule\n\n{rules}"]
     sections.append(f"{CHANGED_HEAD}\n\n{changed}")

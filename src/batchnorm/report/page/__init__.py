@@ -76,7 +76,7 @@ def render(root: Path) -> build.Files:
         waiting=[row for row in rows if row["reason"]],
         counts=ledger.counts(rows),
         signs=ledger.SIGNS,
-        rules=[*claims.RULE, f"On MNIST: {claims_mnist.RULE}"],
+        rules=[*claims.RULE, claims_mnist.RULE],
         changed=[claims.CHANGED_HEAD, *claims.CHANGED],
         runs=len(statistics.runs(table)),
         stand_in=build.STAND_IN_LINE.strip() if stand_in else "",
