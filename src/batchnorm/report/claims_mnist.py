@@ -22,15 +22,15 @@ FALL, COSINE = 0.001, 0.01  # what rounding and eps may do to a norm and to an a
 NEAR, FAR = 2.0, 10.0  # factors
 RULE = (
     "In C5, C6 and C14 to C16 on MNIST: baseline and bn share one learning rate, close to what the"
-    " paper's curves suggest; baseline_best and bn_best have each its own best, chosen on a hold-out (mnist_tune, at whose"
-    " edge the first's lies). Final accuracy: at the last evaluation. Of two networks one of which"
-    " never gets to an accuracy, that one counts with its whole run. Drift: from a tenth of the run"
-    " on, how far a unit's median input moves in all, evaluation to evaluation, plus how far half"
-    " its 15 to 85 % range does, over the mean of that half range; mean over the 300 hidden units."
-    " Cosine: between a layer's weights and its gradient on one training batch. Singular values: of"
-    " the map from one hidden layer's normalized inputs to the next one's, pooled over images."
-    " What is said of quantities over layers or over the run is said of the worst of them, per"
-    " seed."
+    " paper's curves suggest; baseline_best and bn_best have each its own best, chosen on a"
+    " hold-out (mnist_tune, at whose edge the first's lies). Final accuracy: at the last"
+    " evaluation. Of two networks one of which never gets to an accuracy, that one counts with its"
+    " whole run. Drift: from a tenth of the run on, how far a unit's median input moves in all,"
+    " evaluation to evaluation, plus how far half its 15 to 85 % range does, over the mean of that"
+    " half range; mean over the 300 hidden units. Cosine: between a layer's weights and its"
+    " gradient on one training batch. Singular values: of the map from one hidden layer's"
+    " normalized inputs to the next one's, pooled over images. What is said of quantities over"
+    " layers or over the run is said of the worst of them, per seed."
 )
 
 
