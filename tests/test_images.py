@@ -460,7 +460,8 @@ def test_the_mirror_is_half_the_time_and_of_columns(pictures):
         (half,) = batches._crops([plan])
         for i in range(8):
             expected = plain[i].flip(2) if which[i] else plain[i]
-            torch.testing.assert_close(half[i].float(), expected.float(), rtol=0, atol=1e-2)
+            off = (half[i].float() - expected.float()).abs()  # of 0 to 255, rounded
+            assert off.max() <= 1 and (off > 0.01).float().mean() < 0.01, "but for ties"
     drawn = torch.cat([batches._planned_step(step).boxes[:, 2] for step in range(60)])
     assert 0.4 < (drawn < 0).float().mean() < 0.6
 
