@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from batchnorm.config import Model
-from batchnorm.models.inception import Module, inception, modules
+from batchnorm.models.inception import STEM, Module, inception, modules
 from batchnorm.report import paper
 from batchnorm.report.comparison import aligned
 
@@ -68,6 +68,8 @@ def lines(config: Model, network: nn.Sequential) -> list[tuple[str, ...]]:
         if name in printed or count:
             first = (one["type"], one["patch"] or "", one["output"], made, str(one["depth"]))
             maps_of = branches(table.get(name.removeprefix("inception_")))
+            if name == "convolution_2":  # a 1x1 that reduces, before the 3x3
+                maps_of = ("", *map(str, STEM[1:]), "", "", "")
             found.append((*first, *maps_of, f"{count:,}" if count else ""))
     return found
 

@@ -175,6 +175,7 @@ def test_figure_5_is_printed_with_our_counts_beside_it(capsys):
     assert script("figure_5").main([]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "inception (3c) stride 2 28x28x576 14x14x576 3 0 128 160 64 96 max + pass" in said
+    assert "convolution 3x3/1 56x56x192 56x56x192 1 64 192 115,200" in said
     assert "69 convolutions, 11,194,984 parameters; the paper says 13.6 million" in said
     for count in ("11,194,984 576 maps", "11,188,288", "11,185,032", "11,295,240 608 maps"):
         assert count in said.partition("By reading:")[2]
