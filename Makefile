@@ -55,7 +55,7 @@ reproduce-ablations: setup  ## changes one at a time, batch sizes, statistics, d
 reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initial weights (2)
 	$(BIN)/python scripts/reproduce.py mnist mnist_initialization $(ARGS)
 
-reproduce-recurrent: setup  ## an LSTM that reads MNIST's pixels, with BN at each time step: C29
+reproduce-recurrent: setup  ## an LSTM that reads MNIST's pixels, with BN at each time step: C29 (12 minutes)
 	$(BIN)/python scripts/reproduce.py mnist_recurrent $(ARGS)
 
 reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette: C8 to C13, C25 (30 minutes)
