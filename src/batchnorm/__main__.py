@@ -177,14 +177,14 @@ def announce(plans: list[Plan], places: list[Place]) -> None:
         print(f"STAND-IN DATA: generated images in the place of {cfg.data.name}{why}", flush=True)
     where = root if len({one.root for one in plans}) == 1 else f"folders under {cfg.output}"
     print(f"{cfg.name}, scale {cfg.scale}: {len(places)} runs -> {where}", flush=True)
-    for run in [run for one in plans for run in one.runs if run.model.norm != "none"][:1]:
-        if statistics_batch(run) < run.data.batch_size:
-            print(
-                f"BN's statistics are of {statistics_batch(run)} images, the part of each process"
-                f" of {run.data.batch_size}; a larger data.batch_size, or"
-                " model.sync_statistics=true, has them of more",
-                flush=True,
-            )
+    normalized = [run for one in plans for run in one.runs if run.model.norm != "none"]
+    if normalized and statistics_batch(normalized[0]) < normalized[0].data.batch_size:
+        print(
+            f"BN's statistics are of {statistics_batch(normalized[0])} images, the part of each"
+            f" process of {normalized[0].data.batch_size}; a larger data.batch_size, or"
+            " model.sync_statistics=true, has them of more",
+            flush=True,
+        )
 
 
 def combinations(overrides: list[str]) -> list[list[str]]:

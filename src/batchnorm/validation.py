@@ -5,6 +5,7 @@ from typing import Any
 
 from batchnorm import data, replicas
 from batchnorm.config import DRAWS, ConfigError, Data, Model, Run
+from batchnorm.data import standin
 from batchnorm.layers import HAVE_GAMMA, NORMS
 from batchnorm.models import ACTIVATIONS, INITS, MODELS
 from batchnorm.probes import PROBES
@@ -138,7 +139,6 @@ def _refuse_images(config: Data, refuse: Callable[[str, str], None]) -> None:
 
 FIXED_DEPTHS = {"small_inception": 12, "inception": 34}  # of networks whose tables are fixed
 FIXED_DEPTHS |= {"lstm": 2}
-VALUES = {"mnist": 28 * 28, "cifar10": 3 * 32 * 32}  # of an image, by data.name
 
 
 def _validate_model(model: Model, refuse: Callable[[str, str], None]) -> None:
@@ -173,7 +173,8 @@ def _validate_recurrent(run: Run, refuse: Callable[[str, str], None]) -> None:
         if model.time_steps:
             refuse("model.time_steps", f"0 with {name}")
         return
-    values = VALUES.get(run.data.name, 3 * run.data.crop_size**2)
+    *_, side, channels = standin.SIZES.get(run.data.name, (run.data.crop_size, 3))
+    values = side * side * channels
     if model.time_steps < 1 or values % model.time_steps:
         refuse("model.time_steps", f"a divisor of {values}, the values of an image, with {name}")
     if "percentiles" in run.probes:

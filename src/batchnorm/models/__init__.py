@@ -26,14 +26,6 @@ MODELS: dict[str, Callable[[Model, Shape, int], nn.Module]] = {
     "small_inception": small_inception,
 }
 
-# What `model.init` may be: fills a weight in place, from a generator.
-INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "he": lambda w, g: nn.init.kaiming_normal_(w, nonlinearity="relu", generator=g),
-    "glorot": lambda w, g: nn.init.xavier_normal_(w, generator=g),
-    "gaussian": lambda w, g: nn.init.normal_(w, std=0.01, generator=g),  # the habit of 2015
-    "orthogonal": lambda w, g: orthogonal(w, g),
-}
-
 
 def orthogonal(weight: Tensor, generator: torch.Generator) -> Tensor:
     """Fill a weight (units, ...) with orthogonal matrices, each as high as it is wide, one below
@@ -41,6 +33,15 @@ def orthogonal(weight: Tensor, generator: torch.Generator) -> Tensor:
     for block in weight.split(weight[0].numel()):
         nn.init.orthogonal_(block, generator=generator)
     return weight
+
+
+# What `model.init` may be: fills a weight in place, from a generator.
+INITS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "he": lambda w, g: nn.init.kaiming_normal_(w, nonlinearity="relu", generator=g),
+    "glorot": lambda w, g: nn.init.xavier_normal_(w, generator=g),
+    "gaussian": lambda w, g: nn.init.normal_(w, std=0.01, generator=g),  # the habit of 2015
+    "orthogonal": orthogonal,
+}
 
 
 def build(config: Model, shape: Shape, classes: int, seed: int) -> nn.Module:

@@ -153,6 +153,14 @@ def seeds_and_median(
               **(HALO | line))  # fmt: skip
 
 
+def median_and_band(
+    axes: Axes, part: pd.DataFrame, y: str, of: Ink, style: str, label: str
+) -> None:
+    """A line through a column of medians against steps, a band from `low` to `high`."""
+    axes.fill_between(part["step"], part["low"], part["high"], color=of.colour, alpha=0.2, lw=0)
+    axes.plot(part["step"], part[y], style, color=of.colour, marker=of.marker, label=label, **HALO)
+
+
 def ticks(axes: Axes, values: Iterable[float]) -> None:
     """Ticks on the x axis at these values and nowhere else."""
     values = sorted(set(values))

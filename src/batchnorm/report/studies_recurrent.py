@@ -8,7 +8,6 @@ from batchnorm.report.figures import overflows
 from batchnorm.report.look import (
     BN,
     GRID,
-    HALO,
     PLAIN,
     WIDTH,
     Ink,
@@ -16,6 +15,7 @@ from batchnorm.report.look import (
     data_name,
     footer,
     look,
+    median_and_band,
     title,
     where,
 )
@@ -50,12 +50,9 @@ def draw(table: pd.DataFrame) -> Figure:
     for arm, (of, style, label) in ARMS.items():
         part = found[found["arm"] == arm].sort_values("step")
         if len(part):
-            axes.fill_between(part["step"], part["low"], part["high"], color=of.colour, alpha=0.2,
-                              lw=0)  # fmt: skip
             whole = part["step"].iloc[-1] == table["planned"].max()
             end = f"{part['error'].iloc[-1]:.1f} %" if whole else "overflowed"
-            axes.plot(part["step"], part["error"], style, color=of.colour, marker=of.marker,
-                      label=f"{label}: {end}", **HALO)  # fmt: skip
+            median_and_band(axes, part, "error", of, style, f"{label}: {end}")
         if arm in THEIRS:
             axes.axhline(THEIRS[arm], color=of.colour, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from batchnorm.report.look import (
     BN,
     GRID,
-    HALO,
     PLAIN,
     WIDTH,
     Ink,
@@ -15,6 +14,7 @@ from batchnorm.report.look import (
     data_name,
     footer,
     look,
+    median_and_band,
     title,
     where,
 )
@@ -75,10 +75,7 @@ def _draw_panel(axes: Axes, found: pd.DataFrame) -> None:
     for arm, (of, style, label) in ARMS.items():
         part = found[found["arm"] == arm].sort_values("step")
         if len(part):
-            axes.fill_between(part["step"], part["low"], part["high"], color=of.colour, alpha=0.2,
-                              lw=0)  # fmt: skip
-            axes.plot(part["step"], part["value"], style, color=of.colour, marker=of.marker,
-                      label=label, **HALO)  # fmt: skip
+            median_and_band(axes, part, "value", of, style, label)
     axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
     axes.set_xlim(0, None)
