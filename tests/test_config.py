@@ -1,5 +1,6 @@
 """From a command line to runs: what is merged, what is declared, what is refused and how."""
 
+import os
 import re
 import shutil
 import sys
@@ -351,6 +352,17 @@ def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/no/headers")
     with pytest.raises(ConfigError, match=r"there is no /no/headers/Python.h$"):
         planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+def test_compiled_statistics_are_of_each_process_alone(monkeypatch):
+    """Each synchronised layer would cut the network in two."""
+    asked = ["arm=bn_x5", "seed=0", "device=cpu", "compile=true", "model.sync_statistics=true"]
+    assert planned(*asked).cfg.compile, "one process has nothing to synchronise"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert planned(*asked[:-1]).cfg.compile
+    with pytest.raises(ConfigError, match=r"^compile=True: must be false with model.sync_stat"):
+        planned(*asked)
 
 
 def test_statistics_can_be_synchronised_in_all_arms_at_once():

@@ -190,19 +190,23 @@ def test_compiled_it_is_the_same_run_to_rounding(small_data, tmp_path):
 
 
 def test_several_gpus_train_as_one(tmp_path):
-    """By NCCL, synchronised."""
+    """By NCCL: synchronised, as one GPU; by statistics of their own, compiled as not."""
     if torch.cuda.device_count() < 2:
         pytest.skip("one GPU")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     asked = ["experiment=cifar10_learning_rate", "arm=bn_x5", "seed=0", "scale=smoke"]
     asked += ["stand_in=always", "device=cuda", "precision=float32", "optim.lr_multiplier=1"]
-    for name, how in (("one", []), ("two", launch)):
-        command = [*how, "-m", "batchnorm", *asked, f"model.sync_statistics={bool(how)}"]
-        subprocess.run(
-            [sys.executable, *command, f"output={name}"], cwd=tmp_path, check=True, timeout=300
-        )
-    one, two = (
-        record.load(next(tmp_path.glob(f"{name}/**/bn_x5-0.json"))) for name in ("one", "two")
-    )
-    assert two["environment"]["replicas"] == 2
-    assert losses(two) == pytest.approx(losses(one), rel=1e-2)
+    ways = {
+        "one": ([], []),
+        "two": (launch, ["model.sync_statistics=true"]),
+        "apart": (launch, []),
+        "compiled": (launch, ["compile=true"]),
+    }
+    found = {}
+    for name, (how, more) in ways.items():
+        command = [*how, "-m", "batchnorm", *asked, *more, f"output={name}"]
+        subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=300)
+        found[name] = record.load(next(tmp_path.glob(f"{name}/**/bn_x5-0.json")))
+        assert found[name]["environment"]["replicas"] == (2 if how else 1)
+    assert losses(found["two"]) == pytest.approx(losses(found["one"]), rel=1e-2)
+    assert losses(found["compiled"]) == pytest.approx(losses(found["apart"]), rel=1e-2)

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from batchnorm.experiment import plan
 from conftest import image_folder, small_run
 
 CPU = torch.device("cpu")
+COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 KINDS = {"replica": False, "synchronised": True}
 
 
@@ -49,6 +51,7 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
                 state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
             )
         found["masks"] = dropout_masks(data)
+        found["compiled"] = compiled_gradients(data, rank) if COMPILER else {}
         one = {"same": 1, "other": rank} | ({} if rank else {"alone": 1})
         found["differing"] = replicas.differing(one)
         found["in turn"] = replicas.in_turn([f"{rank}{i}" for i in range(2 - rank)])
@@ -67,6 +70,16 @@ def dropout_masks(data: DataSet) -> torch.Tensor:
     layer.register_forward_hook(lambda _, __, left: masks.append(left == 0))
     training.train_step(state, run, batches(data, run.data, 0, 0, 2), 18, "float32")
     return masks[0]
+
+
+def compiled_gradients(data: DataSet, rank: int) -> dict[str, torch.Tensor]:
+    """Those of a compiled network, and how many graphs it came to."""
+    run = bn_run(False)
+    state = training.start(run, data, CPU, compiled=True)
+    images, labels = batches(data, run.data, 0, rank, 2).train(0)
+    torch.nn.functional.cross_entropy(state.network(images), labels).backward()
+    graphs = torch.tensor(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    return {"graphs": graphs} | {name: p.grad for name, p in state.model.named_parameters()}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +115,17 @@ def test_the_gradients_of_two_processes_are_those_of_one_with_both_batches(
                 found[kind][name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name
             )
         torch.testing.assert_close(found[f"{kind} loss"], loss.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not COMPILER, reason="no C++ compiler")
+def test_compiled_the_gradients_of_two_processes_are_the_same(of_two):
+    """And compiled they are: wrapped the other way round, the network would come to no graph."""
+    for one in of_two:
+        compiled, plain = one["compiled"], one["replica"]
+        assert compiled.pop("graphs") == 1
+        assert compiled.keys() == plain.keys()
+        for name, gradient in compiled.items():
+            torch.testing.assert_close(gradient, plain[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_what_is_evaluated_is_shared_out_and_put_together(of_two, small_data):

@@ -69,6 +69,8 @@ def plan(overrides: list[str]) -> Plan:
         raise ConfigError(config.explain(error)) from error
     for run in runs:
         validate(run)
+        if cfg.compile and run.model.sync_statistics and replicas.count() > 1:
+            raise ConfigError("compile=True: must be false with model.sync_statistics=true")
         data.refuse_sizes(run.data, Path(cfg.data_root))
     root, why = Path(cfg.output), ""
     if cfg.stand_in == "always":
@@ -129,15 +131,13 @@ def settle(overrides: list[str]) -> DictConfig:
 
 
 def refuse_compiling(device: torch.device) -> None:
-    """Raises ConfigError where compiled steps cannot be had, or have never been tried."""
+    """Raises ConfigError where compiled steps cannot be had."""
     variable, usual = ("CXX", "g++") if device.type == "cpu" else ("CC", "gcc")
     if not shutil.which(os.environ.get(variable, usual)):
         raise ConfigError(f"compile=True: must be false, since there is no compiler ({usual})")
     header = Path(sysconfig.get_path("include"), "Python.h")  # which the generated code includes
     if not header.exists():
         raise ConfigError(f"compile=True: must be false, since there is no {header}")
-    if replicas.count() > 1:
-        raise ConfigError("compile=True: must be false under torchrun, where nobody has tried it")
 
 
 @lru_cache

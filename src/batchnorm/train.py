@@ -49,9 +49,7 @@ def train(
     what = identity(run, batches, precision, compiled)
     if differ := replicas.differing(what):
         raise DataError(f"{', '.join(differ)}: must be the same in all processes")
-    state = checkpoint.restore(saved, what, lambda: start(run, data, device))
-    if compiled:
-        state.network = compiled_network(state.network, device)
+    state = checkpoint.restore(saved, what, lambda: start(run, data, device, compiled))
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
     recent: list[Tensor] = []  # losses not yet looked at
     diverged_at = None
@@ -94,13 +92,17 @@ def identity(run: Run, batches: Batches, precision: str, compiled: bool = False)
     return what
 
 
-def start(run: Run, data: DataSet | ImageSet, device: torch.device) -> State:
+def start(
+    run: Run, data: DataSet | ImageSet, device: torch.device, compiled: bool = False
+) -> State:
     """The state of a run before its first step."""
     model = models.build(run.model, data.shape, data.classes, run.draws)
     model = model.to(device, memory_format=torch.channels_last).train()
     if run.model.sync_statistics and replicas.count() > 1:
         model = replicas.synchronise(model)
-    network, nothing = replicas.parallel(model), torch.zeros((), device=device)
+    # the wrapper of several processes goes around: within a compiled one nothing is compiled
+    network = replicas.parallel(compiled_network(model, device) if compiled else model)
+    nothing = torch.zeros((), device=device)
     return State(model, network, optim.optimizer(model, run.optim), {}, nothing, nothing.clone())
 
 
