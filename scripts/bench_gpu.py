@@ -52,6 +52,8 @@ def parts(
     """What is measured, each a function of a number of steps: the training step; the same on one
     resident batch, which is the limit; the input alone; the training step, compiled."""
     whole, state, batches, precision = our_training(run, place, device)
+    if batches.loader != "memory":
+        raise ConfigError("loader=stream: must be memory here; bench_images.py measures the other")
     images, labels = batches.train(0)
 
     def bare(count: int) -> None:

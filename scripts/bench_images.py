@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--data", default="imagenette", help="a file of configs/data")
     parser.add_argument("--loader", choices=LOADERS, help="this one alone")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=40, help="in a round, of each loader")
+    parser.add_argument("--batches", type=int, default=40, help="in a round; at least 2 x workers")
     parser.add_argument("--device", default="auto")
     options, overrides = parser.parse_known_args()
     try:
@@ -66,12 +66,15 @@ def main() -> None:
     found: dict[str, list[float]] = {loader: [] for loader in loaders}
     for loader, batches in loaders.items():  # every page mapped, as after one epoch
         rate(batches, 0, min(AN_EPOCH, batches.per_epoch) if loader == "memory" else 5)
+    ahead = max(1, 2 * place.workers)  # batches in the workers' queue
+    count = max(ahead, options.batches)
     for turn in range(options.rounds):
         for loader, batches in loaders.items():
             # what the workers decode ahead neither slows the other loader nor is counted
             time.sleep(SETTLE)
-            rate(batches, 5 + turn * (options.batches + 4), 4)
-            found[loader].append(rate(batches, 9 + turn * (options.batches + 4), options.batches))
+            first = 5 + turn * (ahead + count)
+            rate(batches, first, ahead)
+            found[loader].append(rate(batches, first + ahead, count))
     print(f"{options.data}, crops of {config.crop_size}, batches of {config.batch_size}, {device}")
     says = {"memory": "in memory", "stream": f"streamed by {place.workers} workers"}
     for loader, rates in found.items():

@@ -306,6 +306,18 @@ def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):
     assert len(list(here.glob("outputs/**/*.json"))) == 7
 
 
+def test_an_error_after_a_run_has_left_its_record_is_a_failure_too(here, monkeypatch):
+    """Of one of several processes: else it would wait for the others, which wait for it."""
+
+    def stale(path):
+        raise OSError("stale file handle")
+
+    monkeypatch.setattr(record, "half_written", stale)
+    made = experiment.plan([*BASE, "arm=bn_x5", "seed=0"])
+    assert experiment.train_missing(made) == ["bn_x5-0: OSError: stale file handle"]
+    assert len(list(here.glob("outputs/**/bn_x5-0.json"))) == 1
+
+
 def test_stand_in_data_say_why_and_a_mistyped_folder_is_refused(here, capsys, monkeypatch):
     command = [one for one in BASE if one != "stand_in=always"] + ["arm=baseline", "seed=0"]
     assert cli.main([*command, "data_root=typo"]) == 2

@@ -64,10 +64,12 @@ def test_a_run_trains_as_on_the_cpu(norm, small_data, tmp_path):
     assert gpu["environment"]["device"] == torch.cuda.get_device_name()
 
 
-def test_images_are_cropped_and_coloured_as_on_the_cpu(pictures):
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_images_are_cropped_and_coloured_as_on_the_cpu(loader, pictures):
     run = inception_run()
+    place = dataclasses.replace(pictures, loader=loader, workers=1)
     cpu, gpu = (
-        data.batches(data.load(run.data, pictures, device), run.data, 0) for device in (CPU, GPU)
+        data.batches(data.load(run.data, place, device), run.data, 0) for device in (CPU, GPU)
     )
     for step in (0, 4):
         (images, labels), (moved, their_labels) = cpu.train(step), gpu.train(step)
@@ -187,6 +189,20 @@ def test_compiled_it_is_the_same_run_to_rounding(small_data, tmp_path):
         torch.compiler.reset()
         assert compiled["environment"]["compiled"]
         assert losses(compiled) == pytest.approx(losses(plain), rel=1e-2)
+
+
+def test_compiled_dropout_follows_from_the_seed(small_data, tmp_path):
+    """Though its masks are drawn within CUDA graphs."""
+    try:
+        refuse_compiling(GPU)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    run, moved, found = small_run(model__dropout=0.5), on(GPU, small_data), []
+    for name in ("once", "again"):
+        path = tmp_path / f"{name}.ckpt"
+        found.append(losses(training.train(run, moved, GPU, path, compiled=True)))
+        torch.compiler.reset()
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_several_gpus_train_as_one(tmp_path):

@@ -363,6 +363,16 @@ def test_workers_give_what_none_gives(pictures):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_workers_are_as_many_as_cores_but_not_without_end(pictures, monkeypatch):
+    """Each holds file descriptors, of which a process has a thousand, and shared memory."""
+    for cores, processes, workers in ((16, 1, 16), (256, 1, 32), (256, 16, 16), (4, 8, 1)):
+        monkeypatch.setattr("batchnorm.data.stream.cpu_count", lambda cores=cores: cores)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        whole = loaded(pictures, "stream")
+        whole.workers = None
+        assert data.batches(whole, config(), 3).workers == workers
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_goes_bad_while_it_is_streamed_is_named(workers, tmp_path):
     image_folder(tmp_path / "pictures")

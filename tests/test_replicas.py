@@ -20,6 +20,7 @@ from batchnorm.config import ConfigError
 from batchnorm.data import DataError, DataSet, batches, tree
 from batchnorm.evaluate import score
 from batchnorm.experiment import plan
+from batchnorm.layers import folded
 from conftest import image_folder, small_run
 
 CPU = torch.device("cpu")
@@ -185,6 +186,16 @@ def test_synchronised_layers_take_their_own_batch_for_the_whole_without_gradient
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(same(images), model(images))
+
+
+def test_synchronised_layers_infer_folded_as_the_others(small_data):
+    """Else probes of folded weights would see others in several processes."""
+    model = training.start(bn_run(False), small_data, CPU).model.eval()
+    same = folded(replicas.synchronise(copy.deepcopy(model)))
+    assert not any(isinstance(module, replicas.SynchronisedBatchNorm) for module in same.modules())
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(same(images), folded(model)(images))
 
 
 SMOKE = ["experiment=cifar10_learning_rate", "scale=smoke", "wandb=disabled", "device=cpu"]

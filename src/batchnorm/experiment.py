@@ -279,7 +279,7 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
                 traceback.print_exc(file=sys.stderr)
                 why = f"{type(error).__name__}: {error}"
             unfinished = [run for run in runs if not made.place(run).record.exists()]
-            failures += [f"{made.place(run).name}: {why}" for run in unfinished]
+            failures += [f"{made.place(run).name}: {why}" for run in unfinished or runs]
             if replicas.count() > 1:
                 break
     return failures

@@ -172,8 +172,8 @@ KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the la
 HAVE_GAMMA = ("batch", "batch_reference", "batch_detached", "batch_per_activation")
 BATCH_NORMS = (BatchNorm, _BatchNorm)
 # Those whose inference is known to be one affine map; a subclass of theirs may infer otherwise.
-FOLDABLE = (BatchNorm, TorchBatchNorm, DetachedBatchNorm, ActivationBatchNorm)
-FOLDABLE += (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+FOLDABLE = {BatchNorm, TorchBatchNorm, DetachedBatchNorm, ActivationBatchNorm}
+FOLDABLE |= {nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm}
 
 
 @torch.no_grad()

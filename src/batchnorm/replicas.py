@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from batchnorm.layers import BATCH_NORMS, TorchBatchNorm
+from batchnorm.layers import BATCH_NORMS, FOLDABLE, TorchBatchNorm
 
 PATIENCE = timedelta(hours=2)  # for the others: one may be decoding images that they have
 
@@ -144,6 +144,9 @@ class SynchronisedBatchNorm(TorchBatchNorm):
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * m / (m - 1), self.momentum)
+
+
+FOLDABLE.add(SynchronisedBatchNorm)  # it infers as the other does
 
 
 def synchronise(model: nn.Module) -> nn.Module:

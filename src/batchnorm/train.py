@@ -21,6 +21,7 @@ from batchnorm.seeds import stream
 
 CHECK_EVERY = 25  # steps between looks at the losses; on a GPU each look waits for the device
 SAVE_EVERY = 15.0  # seconds between checkpoints: what a crash can cost
+SAVE_WITHIN = 0.3  # seconds; of one that takes longer, the next are as much rarer
 
 Row = dict[str, Any]  # one evaluation: step, and metrics named split/quantity
 
@@ -47,10 +48,11 @@ def train(
     steps = optim.steps(run.optim, batches.per_epoch)
     evaluations = evaluation_steps(steps, run.evaluations)
     what = identity(run, batches, precision, compiled)
-    if differ := replicas.differing(what):
+    if differ := replicas.differing({**what, "device": device.type}):
         raise DataError(f"{', '.join(differ)}: must be the same in all processes")
     state = checkpoint.restore(saved, what, lambda: start(run, data, device, compiled))
     began, saved_at = time.perf_counter() - state.seconds, time.perf_counter()
+    save_every = SAVE_EVERY
     recent: list[Tensor] = []  # losses not yet looked at
     diverged_at = None
     on_progress(state, steps)
@@ -59,7 +61,7 @@ def train(
         recent.append(train_step(state, run, batches, steps, precision))
         evaluating = state.step in evaluations
         looking = evaluating or len(recent) == CHECK_EVERY
-        due = time.perf_counter() - saved_at > SAVE_EVERY
+        due = time.perf_counter() - saved_at > save_every
         saving = evaluating or (due and (looking or replicas.count() == 1))  # clocks differ
         if saving or looking:
             diverged_at = first_not_finite(recent, state.step)
@@ -73,8 +75,10 @@ def train(
             on_row(row)
         if saving and diverged_at is None and replicas.first():
             state.seconds = time.perf_counter() - began
+            saving_from = time.perf_counter()
             checkpoint.save(saved, what, state)
             saved_at = time.perf_counter()
+            save_every = SAVE_EVERY * max(1.0, (saved_at - saving_from) / SAVE_WITHIN)
             on_progress(state, steps)
     seconds = time.perf_counter() - began
     return finish(run, state, batches, steps, precision, diverged_at, seconds, compiled=compiled)
@@ -102,7 +106,7 @@ def start(
         model = replicas.synchronise(model)
     # the wrapper of several processes goes around: within a compiled one nothing is compiled
     network = replicas.parallel(compiled_network(model, device) if compiled else model)
-    nothing = torch.zeros((), device=device)
+    nothing = torch.zeros((), dtype=torch.float64, device=device)  # a sum over a million steps
     return State(model, network, optim.optimizer(model, run.optim), {}, nothing, nothing.clone())
 
 

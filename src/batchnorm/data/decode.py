@@ -4,10 +4,13 @@ import io
 import math
 import os
 import shutil
+import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +80,17 @@ def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
     try:
         found = np.load(facts)
         tensors = [torch.from_numpy(found[key]) for key in ("sizes", "means", "products")]
-        mapped = torch.from_numpy(np.load(pixels, mmap_mode="c")) if keep_pixels else None
+        mapped = _mapped(pixels) if keep_pixels else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{cache / name}.*: cannot be read ({error}); remove them") from error
     return Decoded(*tensors, mapped)
+
+
+def _mapped(path: Path) -> Tensor:
+    """An array in a file, mapped: only to be read, so that it may be larger than the memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.load(path, mmap_mode="r"))
 
 
 def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None:
@@ -122,13 +132,14 @@ def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None
 
 def _all(work, count: int, name: str) -> None:  # noqa: ANN001
     """Call work(i) for every i below count, in threads: decoding does not hold Python's lock."""
-    print(f"decoding the {count:,} images of {name}, once", flush=True)
+    say = partial(print, file=sys.stderr, flush=True)  # of whichever process it is that decodes
+    say(f"decoding the {count:,} images of {name}, once")
     said = SAY_EVERY
     with ThreadPoolExecutor(cpu_count()) as pool:
         try:
             for done in _counted(pool, work, count):
                 if done >= said * count and done < count:
-                    print(f"decoding {name}: {100 * done / count:.0f} %", flush=True)
+                    say(f"decoding {name}: {100 * done / count:.0f} %")
                     said += SAY_EVERY
         except BaseException:
             pool.shutdown(cancel_futures=True)

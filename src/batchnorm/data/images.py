@@ -191,6 +191,8 @@ class ImageBatches:
         for plan in plans:
             images, rows = plan.split.pixels, plan.split.rows[plan.chosen]
             picked = images.index_select(0, rows.to(images.device, non_blocking=True))
+            if picked.device != self.device:  # a GPU, which copies pinned memory while it computes
+                picked = picked.pin_memory()
             yield cut(picked.to(self.device, non_blocking=True), plan.boxes, self.crop)
 
     def _finished(self, crops: Tensor, plan: Plan) -> Tensor:

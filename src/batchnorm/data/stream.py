@@ -14,6 +14,8 @@ from batchnorm.data.decode import decode
 from batchnorm.data.images import ImageBatches, ImageSet, Plan
 from batchnorm.data.sets import DataError
 
+MOST_WORKERS = 32  # if nobody says: each holds file descriptors, and batches in shared memory
+
 
 class Crops(Dataset):
     """Crops of image files, (3, H, W) uint8; the key is a file and a box."""
@@ -42,7 +44,8 @@ class StreamedBatches(ImageBatches):
     ) -> None:
         super().__init__(data, config, seed, rank, replicas)
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
-        self.workers = max(1, cpu_count() // beside) if data.workers is None else data.workers
+        each = min(MOST_WORKERS, max(1, cpu_count() // beside))
+        self.workers = each if data.workers is None else data.workers
         self._ahead: Iterator[tuple[Tensor, Tensor]] | None = None
         self._next = 0
 

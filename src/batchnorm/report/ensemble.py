@@ -17,6 +17,7 @@ from batchnorm.report.look import (
     GRID,
     HALO,
     INKS,
+    PAPERS,
     WIDTH,
     bare,
     data_name,
@@ -160,7 +161,7 @@ def words(table: pd.DataFrame, rows: pd.DataFrame) -> str:
         f"{where(table)}, {networks} networks, {images:,} images. Lines: the mean over all"
         " ensembles of so many of the networks, and over seeds; bands: the least to the greatest."
         " An ensemble's probabilities are the arithmetic mean over its networks and crops."
-        f" Diamonds: the paper's Figure 4, 1,000 classes of ImageNet.{lost(read(table))}"
+        f" Hollow: the paper's Figure 4, 1,000 classes of ImageNet.{lost(read(table))}"
     )
 
 
@@ -180,8 +181,8 @@ def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
                           alpha=0.2, lw=0)  # fmt: skip
         axes.plot(middle.index, middle, color=colour, marker=marker, label=SAYS[by], **HALO)
         theirs = published[published["crops"] == count].sort_values("networks")
-        axes.plot(theirs["networks"], theirs["error"], "D--", color=colour, markersize=6,
-                  linewidth=0.9, markeredgecolor="black", label=f"paper, {SAYS[by]}")  # fmt: skip
+        axes.plot(theirs["networks"], theirs["error"], color=colour, marker=marker,
+                  label=f"paper, {SAYS[by]}", **PAPERS)  # fmt: skip
     bare(axes, "top")
     axes.grid(axis="y", **GRID)
     axes.set(xlabel="networks", xlim=(0.7, 6.3), xticks=range(1, 7))

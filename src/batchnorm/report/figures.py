@@ -10,6 +10,7 @@ from batchnorm.report.look import (
     GREY,
     GRID,
     HALO,
+    PAPERS,
     SMALL,
     WIDTH,
     bare,
@@ -122,8 +123,10 @@ def _draw_curve(axes: Axes, points: pd.DataFrame, place: int) -> None:
 
 def _draw_paper(axes: Axes, points: pd.DataFrame, place: int) -> None:
     arm = points["arm"].iloc[0]
-    axes.plot(points["step"], points["accuracy"], color=ink(arm, place).colour, linewidth=0.9,
-              dashes=(4, 2), label=f"paper: {arm}")  # fmt: skip
+    colour, marker = ink(arm, place)
+    every = max(1, len(points) // 4)
+    axes.plot(points["step"], points["accuracy"], color=colour, marker=marker, markevery=every,
+              label=f"paper: {arm}", **PAPERS)  # fmt: skip
 
 
 def _draw_marks(axes: Axes, series: dict[str, pd.DataFrame], arms: list[str]) -> None:
@@ -172,7 +175,7 @@ def _key(figure: Figure, series: dict[str, pd.DataFrame]) -> None:
     """What the kinds of lines and marks mean, in one row under the axis."""
     entries = {
         "curve": Line2D([], [], color=GREY, marker="o", label="ours: median, min to max", **HALO),
-        "paper": Line2D([], [], color=GREY, linewidth=0.9, dashes=(4, 2), label="paper, Figure 2"),
+        "paper": Line2D([], [], color=GREY, marker="o", label="paper, Figure 2", **PAPERS),
         "match": Line2D([], [], color="white", marker="D", markersize=6, linestyle="",
                         markeredgecolor="black", label="steps to match the baseline"),
         "overflow": Line2D([], [], color=GREY, marker="x", linestyle="", label="overflowed"),
@@ -197,8 +200,8 @@ def _learning_rate_words(table: pd.DataFrame, series: dict[str, pd.DataFrame]) -
         )
     if "paper" in series:
         words += (
-            " Dashed, same colours: the paper's networks on ImageNet, their 31 million steps laid"
-            " on our baseline's run."
+            " Dashed, the same marks, hollow: the paper's networks on ImageNet, their 31 million"
+            " steps laid on our baseline's run."
         )
     lost = " ".join(overflows(table))
     return [words, lost] if lost else [words]

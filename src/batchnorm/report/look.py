@@ -44,6 +44,12 @@ WIDTH = 7.0  # inches
 SMALL = 7  # points
 GREY = "#595959"
 HALO = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # markers on their lines
+PAPERS = {  # a line of the paper's, beside ours in the same colour: hollow markers
+    "linewidth": 0.9,
+    "dashes": (4, 2),
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+}
 
 
 PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
