@@ -143,7 +143,7 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     words.append(
         f"chosen here: 1x rate {_span(runs['optim.lr'])} (the paper: 0.0015), L2"
         f" {_span(runs['optim.weight_decay'])}, decay to {_span(runs['optim.final_lr'])} over the"
-        " baseline's run, He's initial weights, momentum 0.9"
+        f" baseline's run, {_initial(runs)}, momentum 0.9"
     )
     words += _dropout(runs) + _precision(runs)
     if runs["scale"].iloc[0] == "full":
@@ -154,6 +154,15 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     if runs["scale"].iloc[0] == "quick":
         words.append("quick scale: a short run of a narrow network; the verdict rests on it")
     return words
+
+
+def _initial(runs: pd.DataFrame) -> str:
+    """The initial weights; where they are what is varied, the rate is not chosen anew."""
+    scale = _span(runs["model.init_scale"])
+    if scale == "1":
+        return "He's initial weights"
+    fixed = ", and of deviation 0.01" if (runs["model.init"] == "gaussian").any() else ""
+    return f"{scale} times He's initial weights{fixed}, all at one rate with BN and one without"
 
 
 def _dropout(runs: pd.DataFrame) -> list[str]:
