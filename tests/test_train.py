@@ -221,13 +221,13 @@ def test_no_checkpoint_is_of_a_loss_that_overflowed(small_data, tmp_path, monkey
 def test_checkpoints_that_take_long_are_rarer(small_data, tmp_path, monkeypatch):
     counts = {}
     monkeypatch.setattr(training, "SAVE_EVERY", 1e-6)  # less than a step
-    for within in (float("inf"), 1e-12):
+    for within in (float("inf"), 1e-15):
         saved = []
         monkeypatch.setattr(training, "SAVE_WITHIN", within)
         monkeypatch.setattr(checkpoint, "save", lambda *content, to=saved: to.append(content))
         trained(small_run(evaluations=1), small_data, tmp_path / str(within))
         counts[within] = len(saved)
-    assert counts == {float("inf"): 18, 1e-12: 2}, "the first, and the one with an evaluation"
+    assert counts == {float("inf"): 18, 1e-15: 2}, "the first, and the one with an evaluation"
 
 
 def test_the_first_loss_that_is_not_finite_is_found():
