@@ -58,7 +58,7 @@ reproduce-mnist: setup  ## Figure 1 on MNIST (6 minutes), the scale of its initi
 reproduce-recurrent: setup  ## an LSTM that reads MNIST's pixels, with BN at each time step: C29 (12 minutes)
 	$(BIN)/python scripts/reproduce.py mnist_recurrent $(ARGS)
 
-reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette: C8 to C13, C25 (30 minutes)
+reproduce-inception: setup  ## Figures 2 to 4 with the paper's network on Imagenette: C8 to C13, C25 (30 to 40 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette imagenette_ensemble $(ARGS)
 
 reproduce-changes: setup  ## the changes of section 4.2.1 one at a time, on Imagenette: C19, C20, C24 (20 to 30 minutes)

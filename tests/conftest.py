@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from batchnorm.config import Data, Model, Optim, Run
+from batchnorm.config import ConfigError, Data, Model, Optim, Run
 from batchnorm.data import DataSet, Split
+from batchnorm.experiment import refuse_compiling
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 
@@ -32,6 +33,15 @@ def real_data_root() -> Path:
     if not root or not (Path(root) / "cifar-10-batches-py").is_dir():
         pytest.skip("no real data: set BATCHNORM_DATA to a folder that has cifar-10-batches-py")
     return Path(root)
+
+
+def cannot_compile(device: str) -> str:
+    """Why steps cannot be compiled on this machine; empty if they can."""
+    try:
+        refuse_compiling(torch.device(device))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def small_run(**changes) -> Run:

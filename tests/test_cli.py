@@ -306,15 +306,15 @@ def test_one_failed_run_does_not_lose_the_others(here, capsys, monkeypatch):
     assert len(list(here.glob("outputs/**/*.json"))) == 7
 
 
-def test_an_error_after_a_run_has_left_its_record_is_a_failure_too(here, monkeypatch):
+def test_an_error_after_a_run_has_left_its_record_is_a_failure_too(here, capsys, monkeypatch):
     """Of one of several processes: else it would wait for the others, which wait for it."""
 
     def stale(path):
         raise OSError("stale file handle")
 
     monkeypatch.setattr(record, "half_written", stale)
-    made = experiment.plan([*BASE, "arm=bn_x5", "seed=0"])
-    assert experiment.train_missing(made) == ["bn_x5-0: OSError: stale file handle"]
+    assert cli.main([*BASE, "arm=bn_x5", "seed=0"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "bn_x5-0: OSError: stale file handle"
     assert len(list(here.glob("outputs/**/bn_x5-0.json"))) == 1
 
 

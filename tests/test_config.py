@@ -1,6 +1,5 @@
 """From a command line to runs: what is merged, what is declared, what is refused and how."""
 
-import os
 import re
 import shutil
 import sys
@@ -12,7 +11,7 @@ from batchnorm.config import ConfigError
 from batchnorm.data import DataError
 from batchnorm.experiment import plan
 from batchnorm.record import differences, load
-from conftest import real_data_root
+from conftest import cannot_compile, real_data_root
 
 EXPERIMENT = "experiment=cifar10_learning_rate"
 SMOKE = [EXPERIMENT, "scale=smoke", "stand_in=always"]
@@ -354,7 +353,7 @@ def test_compiling_without_a_compiler_is_refused_before_training(monkeypatch):
         planned("arm=bn_x5", "seed=0", "device=cpu", "compile=true")
 
 
-@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+@pytest.mark.skipif(bool(cannot_compile("cpu")), reason=cannot_compile("cpu"))
 def test_compiled_statistics_are_of_each_process_alone(monkeypatch):
     """Each synchronised layer would cut the network in two."""
     asked = ["arm=bn_x5", "seed=0", "device=cpu", "compile=true", "model.sync_statistics=true"]

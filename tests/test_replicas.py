@@ -2,7 +2,6 @@
 
 import copy
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,10 +20,10 @@ from batchnorm.data import DataError, DataSet, batches, tree
 from batchnorm.evaluate import score
 from batchnorm.experiment import plan
 from batchnorm.layers import folded
-from conftest import image_folder, small_run
+from conftest import cannot_compile, image_folder, small_run
 
 CPU = torch.device("cpu")
-COMPILER = shutil.which(os.environ.get("CXX", "g++"))
+WHY_NOT = cannot_compile("cpu")
 KINDS = {"replica": False, "synchronised": True}
 
 
@@ -52,7 +51,7 @@ def one_of_two(rank: int, port: int, data: DataSet, folder: Path) -> None:
                 state, run, batches(data, run.data, 0, rank, 2), 18, "float32"
             )
         found["masks"] = dropout_masks(data)
-        found["compiled"] = compiled_gradients(data, rank) if COMPILER else {}
+        found["compiled"] = compiled_gradients(data, rank) if not WHY_NOT else {}
         one = {"same": 1, "other": rank} | ({} if rank else {"alone": 1})
         found["differing"] = replicas.differing(one)
         found["in turn"] = replicas.in_turn([f"{rank}{i}" for i in range(2 - rank)])
@@ -118,7 +117,7 @@ def test_the_gradients_of_two_processes_are_those_of_one_with_both_batches(
         torch.testing.assert_close(found[f"{kind} loss"], loss.detach(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(not COMPILER, reason="no C++ compiler")
+@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 def test_compiled_the_gradients_of_two_processes_are_the_same(of_two):
     """And compiled they are: wrapped the other way round, the network would come to no graph."""
     for one in of_two:

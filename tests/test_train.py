@@ -1,8 +1,6 @@
 """Training: what may not change a run, and what must."""
 
 import dataclasses
-import os
-import shutil
 from itertools import pairwise
 from math import isfinite
 from statistics import fmean
@@ -16,7 +14,7 @@ from batchnorm.data import Batches, DataSet, Split
 from batchnorm.evaluate import evaluate
 from batchnorm.layers import NORMS, BatchNorm
 from batchnorm.record import RecordError
-from conftest import small_run
+from conftest import cannot_compile, small_run
 
 CPU = torch.device("cpu")
 NORM = {"model__norm": "batch"}
@@ -67,7 +65,7 @@ def test_a_run_killed_at_any_step_ends_as_one_that_was_not(
     assert without_clock(trained(run, small_data, tmp_path)) == without_clock(whole)
 
 
-@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+@pytest.mark.skipif(bool(cannot_compile("cpu")), reason=cannot_compile("cpu"))
 def test_compiled_it_is_the_same_run_to_rounding(small_data, tmp_path):
     run = small_run(**NORM, model__dropout=0.0)
     plain, compiled = (

@@ -49,7 +49,7 @@ where and how
     compile     false; true: torch.compile, on a GPU with CUDA graphs
   and for image folders, data=imagenette, data=imagenet, or data=image_folder data.folder=NAME
     cache       decoded images           loader      auto (memory where they fit), memory, stream
-    workers     processes that decode, when streaming; null: as many as cores
+    workers     processes that decode, when streaming; null: as many as cores, at most 32
 what a run is   (changes make it a run of your own, kept apart)
     data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job,
     which prints them as the base has them, before scale and arm
@@ -164,9 +164,12 @@ def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
     for name in missing:
         why = next((line for line in failures if line.startswith(f"{name}:")), f"{name}: failed")
         print(why, file=sys.stderr)
+    for line in failures:
+        if not any(line.startswith(f"{name}:") for name in missing):  # it came after the record
+            print(line, file=sys.stderr)
     if cfg.stand_in == "always":
         print("STAND-IN DATA: these records say nothing about the paper; see stand_in in --help")
-    return 1 if missing else 0
+    return 1 if missing or failures else 0
 
 
 def announce(plans: list[Plan], places: list[Place]) -> None:

@@ -88,7 +88,8 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
         state.optimizer.load_state_dict(content["optimizer"])
         for name in KEPT:
             setattr(state, name, content[name])
-        state.loss, state.correct = state.loss.to(device), state.correct.to(device)
+        for name in ("loss", "correct"):  # float64, but in checkpoints of before
+            setattr(state, name, getattr(state, name).to(device, torch.float64))
     except (torch.OutOfMemoryError, MemoryError, RecordError):
         raise  # nothing is wrong with the file
     except Exception as error:  # whatever is wrong with the file, the run can start over

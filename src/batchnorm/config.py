@@ -133,7 +133,7 @@ class Config(What):
     data_root: str = MISSING
     cache: str = "outputs/cache"  # image folders, decoded once: a folder on a fast disk
     loader: str = "auto"  # memory, stream; auto: memory where the decoded images fit
-    workers: int | None = None  # processes that decode while streaming; null: as many as cores
+    workers: int | None = None  # processes that decode while streaming; null: one a core, up to 32
     stand_in: str = "auto"  # always, never; auto: only where the data are not to be had
     output: str = "outputs"
     wandb: str = "auto"  # online, offline, disabled; auto: online when logged in

@@ -21,7 +21,8 @@ from batchnorm.seeds import stream
 
 CHECK_EVERY = 25  # steps between looks at the losses; on a GPU each look waits for the device
 SAVE_EVERY = 15.0  # seconds between checkpoints: what a crash can cost
-SAVE_WITHIN = 0.3  # seconds; of one that takes longer, the next are as much rarer
+SAVE_WITHIN = 0.3  # seconds; after one that took longer the next comes as much later
+SAVE_AT_LEAST_EVERY = 300.0  # seconds; the disk may have been slow once
 
 Row = dict[str, Any]  # one evaluation: step, and metrics named split/quantity
 
@@ -41,7 +42,7 @@ def train(
     and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not,
     on the same number of threads. Compiled, it is the same but for rounding and Dropout's masks.
     Calls on_row at each evaluation, on_progress at each evaluation and checkpoint. Raises DataError
-    where the processes have other data, or another loader, each.
+    where the processes have other data, another loader, or another kind of device, each.
     """
     batches = batches_of(data, run.data, run.draws, replicas.rank(), replicas.count())
     precision = resolve_precision(run.precision, device)
@@ -78,7 +79,8 @@ def train(
             saving_from = time.perf_counter()
             checkpoint.save(saved, what, state)
             saved_at = time.perf_counter()
-            save_every = SAVE_EVERY * max(1.0, (saved_at - saving_from) / SAVE_WITHIN)
+            slower = max(1.0, (saved_at - saving_from) / SAVE_WITHIN)
+            save_every = min(SAVE_EVERY * slower, SAVE_AT_LEAST_EVERY)
             on_progress(state, steps)
     seconds = time.perf_counter() - began
     return finish(run, state, batches, steps, precision, diverged_at, seconds, compiled=compiled)
