@@ -162,14 +162,13 @@ def train_all(plans: list[Plan], swept: list[str] | None, beside: int) -> int:
         return 0  # the records need not be on this machine
     missing = [place.name for place in places if not place.record.exists()]
     for name in missing:
-        why = next((line for line in failures if line.startswith(f"{name}:")), f"{name}: failed")
-        print(why, file=sys.stderr)
+        if not any(line.startswith(f"{name}:") for line in failures):
+            failures.append(f"{name}: failed")
     for line in failures:
-        if not any(line.startswith(f"{name}:") for name in missing):  # it came after the record
-            print(line, file=sys.stderr)
+        print(line, file=sys.stderr)
     if cfg.stand_in == "always":
         print("STAND-IN DATA: these records say nothing about the paper; see stand_in in --help")
-    return 1 if missing or failures else 0
+    return 1 if failures else 0
 
 
 def announce(plans: list[Plan], places: list[Place]) -> None:

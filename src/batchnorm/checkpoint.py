@@ -88,7 +88,7 @@ def restore(path: Path, config: dict[str, Any], fresh: Callable[[], State]) -> S
         state.optimizer.load_state_dict(content["optimizer"])
         for name in KEPT:
             setattr(state, name, content[name])
-        for name in ("loss", "correct"):  # float64, but in checkpoints of before
+        for name in ("loss", "correct"):  # float32 in older checkpoints
             setattr(state, name, getattr(state, name).to(device, torch.float64))
     except (torch.OutOfMemoryError, MemoryError, RecordError):
         raise  # nothing is wrong with the file
