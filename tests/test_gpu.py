@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from batchnorm import data, record
+from batchnorm import data, record, replicas
 from batchnorm import train as training
 from batchnorm.config import Data
 from batchnorm.data import DataSet, Where
@@ -204,6 +204,37 @@ def test_compiled_dropout_follows_from_seed_and_step(small_data, monkeypatch):
         torch.compiler.reset()
     assert found[0] == pytest.approx(found[1], rel=1e-3)
     assert len(set(found[0])) == 6, "masks of their own for every step"
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_group_of_one_by_nccl_trains_as_none(compiled, small_data, tmp_path, monkeypatch):
+    """What several processes call, and in what types, NCCL takes; around compiled steps too."""
+    if compiled and (why := cannot_compile("cuda")):
+        pytest.skip(why)
+    run, moved = small_run(model__norm="batch", model__dropout=0.0), on(GPU, small_data)
+    batches = data.batches(moved, run.data, 0)
+
+    def trained() -> list[float]:
+        state = training.start(run, moved, GPU, compiled)
+        return [
+            float(training.train_step(state, run, batches, 18, "float32")) * replicas.count()
+            for _ in range(8)
+        ]
+
+    alone = trained()
+    torch.compiler.reset()
+    monkeypatch.setattr(replicas, "count", lambda: 2)  # so that it talks, to itself
+    at = {"init_method": f"file://{tmp_path}/group", "rank": 0, "world_size": 1}
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl", **at)
+    try:
+        assert trained() == pytest.approx(alone, rel=1e-2)
+        assert replicas.of_first(lambda: "said") == "said"
+        model = replicas.synchronise(training.start(run, moved, GPU).model)
+        model(batches.train(0)[0]).square().sum().backward()
+        torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()
+        torch.compiler.reset()
 
 
 def test_several_gpus_train_as_one(tmp_path):
