@@ -358,8 +358,11 @@ def test_workers_give_what_none_gives(pictures):
     whole.workers = 2
     before = torch.random.get_rng_state()
     ahead = data.batches(whole, config(augment=True), 3)
-    for step in (1, 2, 3, 0, 4):  # the fourth is out of order
+    for step in (1, 2, 3, 0, *range(4, 16)):  # the fourth is out of order; more than are ahead
         assert torch.equal(ahead.train(step)[0], alone.train(step)[0])
+    kept = list(ahead.test(5))  # of five, five and two images, in as many slots
+    assert all(map(torch.equal, *([images for images, _ in one] for one in (kept, alone.test(5)))))
+    assert not list(ahead._crops([])), "a process without a share"
     assert torch.equal(before, torch.random.get_rng_state())
 
 

@@ -84,6 +84,10 @@ class Plan:
     boxes: Tensor
     colours: Tensor | None = None
 
+    def files(self) -> list[bytes]:
+        """The paths of the chosen images, (m,)."""
+        return self.split.paths[self.chosen.numpy()].tolist()
+
 
 class ImageBatches:
     """Batches of an image folder, as Batches makes them of small images: each a function of seed

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 
 import torch
 from joblib import cpu_count
@@ -14,22 +14,30 @@ from batchnorm.data.decode import decode
 from batchnorm.data.images import ImageBatches, ImageSet, Plan
 from batchnorm.data.sets import DataError
 
-MOST_WORKERS = 32  # if nobody says: each holds file descriptors, and batches in shared memory
+MOST_WORKERS = 32  # if nobody says: each holds batches in shared memory
+PREFETCH = 2  # batches that each worker is ahead
+
+Key = tuple[int, list[tuple[bytes, tuple[float, ...]]]]
 
 
 class Crops(Dataset):
-    """Crops of image files, (3, H, W) uint8; the key is a file and a box."""
+    """Batches of crops of image files, each written to a slot of memory that all processes share;
+    the key of a batch is its slot, and files and boxes. Shared memory of its own for each batch, as
+    DataLoader hands them over, costs the process that trains three times as long."""
 
-    def __init__(self, crop: int) -> None:
-        self.crop = crop
+    def __init__(self, slots: Tensor) -> None:
+        self.slots = slots  # (slots, m or more, 3, H, W) uint8
 
-    def __getitem__(self, key: tuple[bytes, tuple[float, ...]]) -> Tensor:
-        path, box = key
-        try:
-            pixels, _ = decode(os.fsdecode(path), box, self.crop)
-        except Exception as error:  # it was readable when the run began; PIL's kinds are many
-            raise DataError(f"{os.fsdecode(path)}: cannot be read any more ({error})") from error
-        return torch.from_numpy(pixels)
+    def __getitems__(self, key: Key) -> tuple[int, int]:
+        slot, images = key
+        for into, (path, box) in zip(self.slots[slot, : len(images)].numpy(), images, strict=True):
+            try:
+                pixels, _ = decode(os.fsdecode(path), box, into.shape[-1])
+            except Exception as error:  # it was readable when the run began; PIL's kinds are many
+                name = os.fsdecode(path)
+                raise DataError(f"{name}: cannot be read any more ({error})") from error
+            into[:] = pixels
+        return slot, len(images)
 
 
 class StreamedBatches(ImageBatches):
@@ -60,19 +68,30 @@ class StreamedBatches(ImageBatches):
         return next(self._ahead)
 
     def _crops(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
-        """Of each plan, its boxes of its images: (m, 3, H, W) uint8."""
+        """Of each plan, its boxes of its images: (m, 3, H, W) uint8; m is largest in the first."""
+        plans = iter(plans)
+        if (first := next(plans, None)) is None:  # a process without a share
+            return
+        shape = (PREFETCH * self.workers + 1, len(first.chosen), 3, self.crop, self.crop)
+        slots = torch.empty(shape, dtype=torch.uint8).share_memory_()
         keys = (
-            list(zip(plan.split.paths[plan.chosen.numpy()], plan.boxes.tolist(), strict=True))
-            for plan in plans
+            (number % len(slots), list(zip(plan.files(), plan.boxes.tolist(), strict=True)))
+            for number, plan in enumerate(chain([first], plans))
         )
         loader = DataLoader(
-            Crops(self.crop),
+            Crops(slots),
             batch_sampler=keys,
             num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
+            prefetch_factor=PREFETCH if self.workers else None,
+            collate_fn=tuple,
             generator=torch.Generator(),  # it draws a seed that nothing uses: not from ours
         )
         try:
-            yield from loader
+            for slot, images in loader:
+                yield self._taken(slots[slot, :images])
         except DataError as error:  # a worker's, which comes with its traceback
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error
+
+    def _taken(self, crops: Tensor) -> Tensor:
+        """A copy: the slot is about to be used anew. A GPU computes while it reads pinned ones."""
+        return torch.empty_like(crops, pin_memory=self.device.type == "cuda").copy_(crops)
