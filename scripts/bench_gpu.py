@@ -1,20 +1,24 @@
-"""How fast training is on a GPU: a step as runs take it, its parts, compiled, and several runs side
-by side. Without data, on generated images: as fast.
+"""How fast training is on a GPU: a step as runs take it, its parts, compiled, streamed, and several
+runs side by side. Without data, on generated images: as fast.
 
     python scripts/bench_gpu.py [EXPERIMENT/ARM ...] [--rounds 3] [--steps 100] [--beside 1,3,6]
-                                [--compiled] [KEY=VALUE ...]
+                                [--compiled] [--streamed] [KEY=VALUE ...]
+
+--streamed: of an image folder, which has to be there, decoded by `workers` processes meanwhile.
 """
 
 import argparse
 import gc
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from batchnorm import data, train
 from batchnorm.config import ConfigError, Run
+from batchnorm.data.stream import MOST_WORKERS, PREFETCH
 from batchnorm.experiment import plan, where
 from bench import our_training, report, side_by_side, timed
 
@@ -47,13 +51,14 @@ def seconds(work: Callable[[int], object], steps: int, device: torch.device) -> 
 
 
 def parts(
-    run: Run, place: data.Where, device: torch.device, compiled: bool
+    run: Run, place: data.Where, device: torch.device, options: argparse.Namespace
 ) -> dict[str, Callable[[int], None]]:
     """What is measured, each a function of a number of steps: the training step; the same on one
-    resident batch, which is the limit; the input alone; the training step, compiled."""
+    resident batch, which is the limit; the input alone; the training step compiled, streamed, and
+    both."""
     whole, state, batches, precision = our_training(run, place, device)
     if batches.loader != "memory":
-        raise ConfigError("loader=stream: must be memory here; bench_images.py measures the other")
+        raise ConfigError("loader=stream: must be memory here; --streamed measures both")
     images, labels = batches.train(0)
 
     def bare(count: int) -> None:
@@ -70,11 +75,23 @@ def parts(
             batches.train(step)
 
     found = {"training step": whole, "bare step": bare, "input alone": inputs}
-    if compiled:
-        steps, quick, *_ = our_training(run, place, device)
-        quick.network = train.compiled_network(quick.network, device)
-        found["compiled training step"] = steps
+    if options.compiled:
+        found["compiled training step"] = compiled(run, place, device)
+    if options.streamed:
+        stream = replace(place, loader="stream")
+        found["training step, streamed"], _, batches, _ = our_training(run, stream, device)
+        if batches.loader != "stream":
+            raise ConfigError("--streamed: needs an experiment on an image folder that is there")
+        if options.compiled:
+            found["compiled training step, streamed"] = compiled(run, stream, device)
     return found
+
+
+def compiled(run: Run, place: data.Where, device: torch.device) -> Callable[[int], None]:
+    """A function that trains so many steps, compiled."""
+    steps, state, *_ = our_training(run, place, device)
+    state.network = train.compiled_network(state.network, device)
+    return steps
 
 
 def alone(
@@ -82,12 +99,14 @@ def alone(
 ) -> None:
     """Print images per second of the parts, measured in alternation."""
     run, place = asked(network, overrides)
-    measured = parts(run, place, device, options.compiled)
+    measured = parts(run, place, device, options)
     rates: dict[str, list[float]] = {name: [] for name in measured}
     for work in measured.values():
         seconds(work, WARM, device)
     for _ in range(options.rounds):
         for name, work in measured.items():
+            if "streamed" in name:  # what was decoded while others were measured is not counted
+                seconds(work, PREFETCH * MOST_WORKERS, device)
             rates[name].append(run.data.batch_size / seconds(work, options.steps, device))
     for name, each in rates.items():
         report(f"{network}: {name}, images/s", each)
@@ -126,6 +145,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--compiled", action="store_true", help="too; it takes a minute a network")
+    parser.add_argument("--streamed", action="store_true", help="too, of an image folder")
     parser.add_argument(
         "--beside", type=lambda said: [int(one) for one in said.split(",")], default=[1, 3, 6]
     )
