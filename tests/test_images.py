@@ -376,6 +376,17 @@ def test_workers_are_as_many_as_cores_but_not_without_end(pictures, monkeypatch)
         assert data.batches(whole, config(), 3).workers == workers
 
 
+def test_too_little_shared_memory_is_said(pictures, monkeypatch):
+    def full(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    whole = loaded(pictures, "stream")
+    whole.workers = 2
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(DataError, match=r"^workers=2: 0 MB of shared memory are not free; have fewer"):
+        data.batches(whole, config(), 3).train(0)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_goes_bad_while_it_is_streamed_is_named(workers, tmp_path):
     image_folder(tmp_path / "pictures")

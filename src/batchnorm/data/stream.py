@@ -72,8 +72,7 @@ class StreamedBatches(ImageBatches):
         plans = iter(plans)
         if (first := next(plans, None)) is None:  # a process without a share
             return
-        shape = (PREFETCH * self.workers + 1, len(first.chosen), 3, self.crop, self.crop)
-        slots = torch.empty(shape, dtype=torch.uint8).share_memory_()
+        slots = self._slots(len(first.chosen))
         keys = (
             (number % len(slots), list(zip(plan.files(), plan.boxes.tolist(), strict=True)))
             for number, plan in enumerate(chain([first], plans))
@@ -91,6 +90,18 @@ class StreamedBatches(ImageBatches):
                 yield self._taken(slots[slot, :images])
         except DataError as error:  # a worker's, which comes with its traceback
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error
+
+    def _slots(self, images: int) -> Tensor:
+        """Shared memory for as many batches as are ahead and one that is read. Raises DataError."""
+        shape = (PREFETCH * self.workers + 1, images, 3, self.crop, self.crop)
+        slots = torch.empty(shape, dtype=torch.uint8)
+        try:
+            return slots.share_memory_()
+        except RuntimeError as error:
+            raise DataError(
+                f"workers={self.workers}: {slots.nbytes / 1e6:.0f} MB of shared memory are not free;"
+                " have fewer workers, or more of it (docker run --shm-size=16g)"
+            ) from error
 
     def _taken(self, crops: Tensor) -> Tensor:
         """A copy: the slot is about to be used anew. A GPU computes while it reads pinned ones."""
