@@ -98,9 +98,10 @@ class StreamedBatches(ImageBatches):
         try:
             return slots.share_memory_()
         except RuntimeError as error:
+            needed = f"{slots.nbytes / 1e6:.0f} MB of shared memory"
             raise DataError(
-                f"workers={self.workers}: {slots.nbytes / 1e6:.0f} MB of shared memory are not free;"
-                " have fewer workers, or more of it (docker run --shm-size=16g)"
+                f"workers={self.workers}: {needed} are not free;"
+                " fewer workers need less (docker run --shm-size=16g gives more)"
             ) from error
 
     def _taken(self, crops: Tensor) -> Tensor:
