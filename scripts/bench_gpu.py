@@ -10,17 +10,18 @@ runs side by side. Without data, on generated images: as fast.
 import argparse
 import gc
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from batchnorm import data, train
 from batchnorm.config import ConfigError, Run
-from batchnorm.data.stream import MOST_WORKERS, PREFETCH
 from batchnorm.experiment import plan, where
 from bench import our_training, report, side_by_side, timed
+from bench_images import SETTLE
 
 NETWORKS = [  # at full scale
     "cifar10_learning_rate/bn_x30",
@@ -28,6 +29,7 @@ NETWORKS = [  # at full scale
     "cifar10_inception_published/plain",
     "imagenette/bn_x5",
 ]
+OF_FILES = ["imagenette/bn_x5"]  # with --streamed
 WARM = 15  # steps, in which kernels are chosen and loaded
 
 
@@ -50,12 +52,19 @@ def seconds(work: Callable[[int], object], steps: int, device: torch.device) -> 
     return timed(done) / steps
 
 
+@dataclass
+class Part:
+    """What is measured: a function of a number of steps, and what comes before, uncounted."""
+
+    steps: Callable[[int], None]
+    before: Callable[[], None] = lambda: None
+
+
 def parts(
     run: Run, place: data.Where, device: torch.device, options: argparse.Namespace
-) -> dict[str, Callable[[int], None]]:
-    """What is measured, each a function of a number of steps: the training step; the same on one
-    resident batch, which is the limit; the input alone; the training step compiled, streamed, and
-    both."""
+) -> dict[str, Part]:
+    """The training step; the same on one resident batch, which is the limit; the input alone; the
+    training step compiled, streamed, and both."""
     whole, state, batches, precision = our_training(run, place, device)
     if batches.loader != "memory":
         raise ConfigError("loader=stream: must be memory here; --streamed measures both")
@@ -74,24 +83,31 @@ def parts(
         for step in range(count):
             batches.train(step)
 
-    found = {"training step": whole, "bare step": bare, "input alone": inputs}
+    found = {"training step": Part(whole), "bare step": Part(bare), "input alone": Part(inputs)}
     if options.compiled:
-        found["compiled training step"] = compiled(run, place, device)
+        found["compiled training step"] = training(run, place, device, compiled=True)
     if options.streamed:
-        stream = replace(place, loader="stream")
-        found["training step, streamed"], _, batches, _ = our_training(run, stream, device)
-        if batches.loader != "stream":
+        if run.data.name != "image_folder" or run.data.stand_in:
             raise ConfigError("--streamed: needs an experiment on an image folder that is there")
-        if options.compiled:
-            found["compiled training step, streamed"] = compiled(run, stream, device)
+        place = replace(place, loader="stream")
+        found["training step, streamed"] = training(run, place, device, compiled=False)
+    if options.streamed and options.compiled:
+        found["compiled training step, streamed"] = training(run, place, device, compiled=True)
     return found
 
 
-def compiled(run: Run, place: data.Where, device: torch.device) -> Callable[[int], None]:
-    """A function that trains so many steps, compiled."""
-    steps, state, *_ = our_training(run, place, device)
-    state.network = train.compiled_network(state.network, device)
-    return steps
+def training(run: Run, place: data.Where, device: torch.device, compiled: bool) -> Part:
+    """The training step. Streamed images decoded while others are measured do not count."""
+    steps, state, batches, _ = our_training(run, place, device)
+    if compiled:
+        state.network = train.compiled_network(state.network, device)
+
+    def take() -> None:
+        for _ in range(batches.slots):
+            batches.train(state.step)
+            state.step += 1
+
+    return Part(steps, take) if batches.loader == "stream" else Part(steps)
 
 
 def alone(
@@ -101,13 +117,13 @@ def alone(
     run, place = asked(network, overrides)
     measured = parts(run, place, device, options)
     rates: dict[str, list[float]] = {name: [] for name in measured}
-    for work in measured.values():
-        seconds(work, WARM, device)
+    for part in measured.values():
+        seconds(part.steps, WARM, device)
     for _ in range(options.rounds):
-        for name, work in measured.items():
-            if "streamed" in name:  # what was decoded while others were measured is not counted
-                seconds(work, PREFETCH * MOST_WORKERS, device)
-            rates[name].append(run.data.batch_size / seconds(work, options.steps, device))
+        for name, part in measured.items():
+            time.sleep(SETTLE)  # in which workers of the part before end what they are at
+            part.before()
+            rates[name].append(run.data.batch_size / seconds(part.steps, options.steps, device))
     for name, each in rates.items():
         report(f"{network}: {name}, images/s", each)
     measured.clear()  # and the GPU's memory
@@ -150,7 +166,9 @@ def main() -> None:
         "--beside", type=lambda said: [int(one) for one in said.split(",")], default=[1, 3, 6]
     )
     options, rest = parser.parse_known_args()
-    networks = [one for one in rest if "=" not in one] or NETWORKS
+    networks = [one for one in rest if "=" not in one] or (
+        OF_FILES if options.streamed else NETWORKS
+    )
     overrides = [one for one in rest if "=" in one]
     try:
         device = train.resolve_device(options.device)

@@ -208,7 +208,8 @@ def test_compiled_dropout_follows_from_seed_and_step(small_data, monkeypatch):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_group_of_one_by_nccl_trains_as_none(compiled, small_data, tmp_path, monkeypatch):
-    """What several processes call, and in what types, NCCL takes; around compiled steps too."""
+    """What several processes call on a GPU, and in what types, NCCL takes; around compiled steps
+    too. (A group of one cannot show that sums are sums.)"""
     if compiled and (why := cannot_compile("cuda")):
         pytest.skip(why)
     run, moved = small_run(model__norm="batch", model__dropout=0.0), on(GPU, small_data)
@@ -216,6 +217,8 @@ def test_a_group_of_one_by_nccl_trains_as_none(compiled, small_data, tmp_path, m
 
     def trained() -> list[float]:
         state = training.start(run, moved, GPU, compiled)
+        wrapped = isinstance(state.network, torch.nn.parallel.DistributedDataParallel)
+        assert wrapped == (replicas.count() > 1)
         return [
             float(training.train_step(state, run, batches, 18, "float32")) * replicas.count()
             for _ in range(8)
@@ -228,9 +231,10 @@ def test_a_group_of_one_by_nccl_trains_as_none(compiled, small_data, tmp_path, m
     torch.distributed.init_process_group("cpu:gloo,cuda:nccl", **at)
     try:
         assert trained() == pytest.approx(alone, rel=1e-2)
-        assert replicas.of_first(lambda: "said") == "said"
         model = replicas.synchronise(training.start(run, moved, GPU).model)
         model(batches.train(0)[0]).square().sum().backward()
+        assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+        assert replicas.of_first(lambda: "said") == "said", "by gloo, as the barrier"
         torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()

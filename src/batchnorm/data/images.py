@@ -18,6 +18,8 @@ from batchnorm.data.sets import part_of, share_of
 from batchnorm.data.tree import Files
 from batchnorm.seeds import stream
 
+AT_ONCE = 125  # images that are evaluated at a time
+
 
 @dataclass
 class ImageSplit:
@@ -138,18 +140,18 @@ class ImageBatches:
         ]
         return (images for images, _ in self._made(plans))
 
-    def test(self, size: int = 125, shared: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self, size: int = AT_ONCE, shared: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
         """The centre crops of the whole evaluation split, in order; `shared` as in Batches."""
         return self._in_order(self.data.test, size, shared)
 
     def training_set(
-        self, size: int = 125, shared: bool = False
+        self, size: int = AT_ONCE, shared: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Centre crops of as many training images as the evaluation split has, the first ones."""
         return self._in_order(self.data.train[: len(self.data.test)], size, shared)
 
     def boxed(
-        self, boxes: Callable[[Tensor], Tensor], size: int = 125, shared: bool = False
+        self, boxes: Callable[[Tensor], Tensor], size: int = AT_ONCE, shared: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """As `test`, but of each image the box (see crops) that is given for its width and height,
         a function from (m, 2) to (m, 4)."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from itertools import chain, count, islice
 
 import torch
 from joblib import cpu_count
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from batchnorm.config import Data
 from batchnorm.data.decode import decode
-from batchnorm.data.images import ImageBatches, ImageSet, Plan
+from batchnorm.data.images import AT_ONCE, ImageBatches, ImageSet, Plan
 from batchnorm.data.sets import DataError
 
 MOST_WORKERS = 32  # if nobody says: each holds batches in shared memory
@@ -54,6 +54,9 @@ class StreamedBatches(ImageBatches):
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
         each = min(MOST_WORKERS, max(1, cpu_count() // beside))
         self.workers = each if data.workers is None else data.workers
+        self.slots = PREFETCH * self.workers + 1  # what is ahead, and what is read
+        at_once = self.batch_size // replicas + min(AT_ONCE, len(data.test))
+        self._shared(self.slots, at_once)  # what an evaluation will need: not to fail only then
         self._ahead: Iterator[tuple[Tensor, Tensor]] | None = None
         self._next = 0
 
@@ -70,12 +73,13 @@ class StreamedBatches(ImageBatches):
     def _crops(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
         """Of each plan, its boxes of its images: (m, 3, H, W) uint8; m is largest in the first."""
         plans = iter(plans)
-        if (first := next(plans, None)) is None:  # a process without a share
+        front = list(islice(plans, self.slots))
+        if not front:  # a process without a share
             return
-        slots = self._slots(len(first.chosen))
+        slots = self._shared(len(front), len(front[0].chosen))
         keys = (
             (number % len(slots), list(zip(plan.files(), plan.boxes.tolist(), strict=True)))
-            for number, plan in enumerate(chain([first], plans))
+            for number, plan in enumerate(chain(front, plans))
         )
         loader = DataLoader(
             Crops(slots),
@@ -91,17 +95,16 @@ class StreamedBatches(ImageBatches):
         except DataError as error:  # a worker's, which comes with its traceback
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error
 
-    def _slots(self, images: int) -> Tensor:
-        """Shared memory for as many batches as are ahead and one that is read. Raises DataError."""
-        shape = (PREFETCH * self.workers + 1, images, 3, self.crop, self.crop)
-        slots = torch.empty(shape, dtype=torch.uint8)
+    def _shared(self, slots: int, images: int) -> Tensor:
+        """Memory that workers share, if there are any, for batches of crops. Raises DataError."""
+        made = torch.empty((slots, images, 3, self.crop, self.crop), dtype=torch.uint8)
         try:
-            return slots.share_memory_()
+            return made.share_memory_() if self.workers else made
         except RuntimeError as error:
-            needed = f"{slots.nbytes / 1e6:.0f} MB of shared memory"
+            why = str(error).splitlines()[0]
             raise DataError(
-                f"workers={self.workers}: {needed} are not free;"
-                " fewer workers need less (docker run --shm-size=16g gives more)"
+                f"workers={self.workers}: no {made.nbytes / 1e6:.0f} MB of shared memory: fewer"
+                f" workers need less, docker run --shm-size=16g gives more ({why})"
             ) from error
 
     def _taken(self, crops: Tensor) -> Tensor:
