@@ -15,6 +15,7 @@ import torch
 from batchnorm import data
 from batchnorm.config import ConfigError, Data
 from batchnorm.data import ImageBatches
+from batchnorm.data.stream import PREFETCH
 from batchnorm.experiment import plan, where
 from batchnorm.train import resolve_device
 from bench import report
@@ -66,7 +67,7 @@ def main() -> None:
     found: dict[str, list[float]] = {loader: [] for loader in loaders}
     for loader, batches in loaders.items():  # every page mapped, as after one epoch
         rate(batches, 0, min(AN_EPOCH, batches.per_epoch) if loader == "memory" else 5)
-    ahead = max(1, 2 * place.workers)  # batches in the workers' queue
+    ahead = max(1, PREFETCH * place.workers)  # batches in the workers' queue
     count = max(ahead, options.batches)
     for turn in range(options.rounds):
         for loader, batches in loaders.items():

@@ -29,6 +29,7 @@ class Crops(Dataset):
         self.slots = slots  # (slots, m or more, 3, H, W) uint8
 
     def __getitems__(self, key: Key) -> tuple[int, int]:
+        """The slot that is filled now, and with how many images. Raises DataError."""
         slot, images = key
         for into, (path, box) in zip(self.slots[slot, : len(images)].numpy(), images, strict=True):
             try:
