@@ -70,9 +70,10 @@ figure-5: setup  ## the table of Figure 5, with the sizes and parameters of our 
 tune-inception: setup  ## the 1x rate on Imagenette, chosen on a hold-out (11 minutes)
 	$(BIN)/python scripts/reproduce.py imagenette_tune $(ARGS)
 
-tune-cifar: setup  ## the shared decay, the 1x rate, the rates of BN and of single arms, chosen on a hold-out (3 1/2 hours)
+tune-cifar: setup  ## the shared decay, the 1x rate, the rates of BN and of single arms, chosen on a hold-out (4 hours)
 	$(BIN)/python scripts/reproduce.py cifar10_schedule cifar10_tune cifar10_tune_bn \
-		cifar10_tune_inception cifar10_tune_dropout cifar10_tune_ablations cifar10_tune_depth $(ARGS)
+		cifar10_tune_inception cifar10_tune_dropout cifar10_tune_ablations cifar10_tune_depth \
+		cifar10_tune_sigmoid $(ARGS)
 
 tune-mnist: setup  ## the learning rates of both nets of Figure 1, swept on a hold-out (20 minutes)
 	$(BIN)/python scripts/reproduce.py mnist_tune $(ARGS)

@@ -115,6 +115,7 @@ EXPERIMENTS: dict[str, Maker] = {
     "cifar10_tune_dropout": _rates,
     "cifar10_tune_depth": _rates,
     "cifar10_tune_ablations": _rates,
+    "cifar10_tune_sigmoid": _rates,
     "cifar10_tune_inception": _tune,
     "cifar10_schedule": _figure(studies_cifar10.schedule, studies_cifar10.schedule_points),
     "cifar10_dropout": _figure(studies_cifar10.dropout, studies_cifar10.dropout_points),

@@ -35,6 +35,7 @@ FRAMES: dict[str, FrameMaker] = {
     "cifar10_tune_dropout": rates.of_every_arm,
     "cifar10_tune_depth": rates.of_every_arm,
     "cifar10_tune_ablations": rates.of_every_arm,
+    "cifar10_tune_sigmoid": rates.of_every_arm,
     "cifar10_tune_inception": rates.ladder,
     "cifar10_schedule": rates.schedule,
     "cifar10_dropout": studies.dropout,
