@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (RecordError, ReportError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # files are written whole, or not at all
+        return 130
     except OSError as error:  # a folder that may not be written
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 1

@@ -85,21 +85,25 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
     try:
         plans = [plan(runs_of(one)) for one in said]
         commands = [command(made, one) for made, one in zip(plans, said, strict=True)]
+        announce(plans)
         interrupt.stop_if_pressed()
     except (ConfigError, DataError, RecordError, KeyboardInterrupt) as error:
         return refused(error)
-    announce(plans)
     status = 0
     for one in commands:
         trained = main(one)
         if trained in (2, 130):  # refused, Ctrl-C
             return trained
         status = status or trained
-    for root in dict.fromkeys(made.root for made in plans):
-        report = [sys.executable, "scripts/report.py", "--root", str(root), "--compare"]
-        status = subprocess.call(report) or status
-    for made in plans:
-        mirror_figures(made)
+    try:
+        for root in dict.fromkeys(made.root for made in plans):
+            report = [sys.executable, "scripts/report.py", "--root", str(root), "--compare"]
+            status = subprocess.call(report) or status
+        for made in plans:
+            mirror_figures(made)
+    except KeyboardInterrupt:
+        print("all runs are done; the same command draws them", file=sys.stderr)
+        return 130
     return status
 
 

@@ -70,6 +70,17 @@ def test_how_many_runs_reproduce_trains_at_a_time_can_be_said(here, monkeypatch,
     assert "n_jobs=many: must be a whole number" in capsys.readouterr().err
 
 
+def test_a_reference_that_cannot_be_read_is_one_line(here, capsys):
+    reproduce = script("reproduce")
+    torn = here / "results/records/smoke/cifar10_learning_rate/baseline-0.json"
+    torn.parent.mkdir(parents=True)
+    torn.write_text("{")
+    assert reproduce.reproduce(["cifar10_learning_rate"], [*BASE[1:], "device=cpu"]) == 2
+    said = capsys.readouterr()
+    assert "baseline-0.json" in said.err
+    assert (len(said.err.splitlines()), said.out) == (1, "")
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -118,7 +129,7 @@ def test_a_refusal_is_one_line_before_any_work(flags, here, capsys):
     assert list(here.iterdir()) == []
 
 
-WRONG = ["~arms", "~data_root", "optim.lr=${nope}", f"seed={2**63}", "hydra/launcher=joblib"]
+WRONG = ["~arms", "~data_root", "optim.lr=${nope}", f"seed={2**32}", "hydra/launcher=joblib"]
 WRONG += ["optim.epochs=1e300", f"evaluations={10**9}"]
 
 
@@ -142,6 +153,16 @@ def test_a_record_that_lacks_a_part_is_refused_before_any_work(here, capsys):
         assert cli.main(command) == 2
         said = capsys.readouterr()
         assert "baseline-0.json: is not a whole record" in said.err
+        assert (len(said.err.splitlines()), said.out) == (1, "")
+
+
+def test_a_sweep_in_which_two_jobs_are_one_run_is_refused(here, capsys):
+    """Side by side, both would train it, from one checkpoint and into one record."""
+    for swept in ("threads=1,2", "seeds=[0,1],[1,2]"):
+        assert cli.main(["-m", *BASE, "arm=baseline", swept]) == 2
+        said = capsys.readouterr()
+        assert "error: -m: baseline-" in said.err
+        assert "would be trained by two jobs" in said.err
         assert (len(said.err.splitlines()), said.out) == (1, "")
 
 

@@ -463,7 +463,7 @@ def test_a_typo_in_the_last_arm_is_found_before_the_first_trains():
 
 def test_names_that_would_lose_or_mix_records_are_refused():
     said = ["experiment=cifar10_learning_rate", "scale=smoke"]
-    for arm in ("a/b", ""):
+    for arm in ("a/b", "", ".."):
         cfg = config.compose_config(said)
         cfg.arms = {arm: {}}
         with pytest.raises(ConfigError, match="must be a name without a slash"):

@@ -1,9 +1,12 @@
 """Image folders: what is read and refused, crops, colours, and both loaders."""
 
+import errno
+import math
 import os
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -16,6 +19,7 @@ from batchnorm.config import Data
 from batchnorm.data import DataError, Unavailable, Where, crops, photometric, tree
 from batchnorm.data.decode import WHOLE, decode, decoded
 from batchnorm.data.order import Order
+from batchnorm.data.stream import StreamedBatches
 from batchnorm.experiment import plan
 from conftest import image_folder, real_data_root
 
@@ -172,6 +176,14 @@ def test_a_disk_that_is_too_small_is_refused(pictures, tmp_path, monkeypatch):
 
 class Full:
     free = 1000
+
+
+def test_a_disk_that_fills_while_images_are_decoded_is_said(pictures, tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "pwrite", mock.Mock(side_effect=[100, full]))  # it takes a part first
+    with pytest.raises(DataError, match=rf"^{tmp_path}: No space left on device; cache=FOLDER"):
+        decoded(tree.scan(pictures / "pictures"), 16, True, tmp_path)
+    assert not list(tmp_path.glob("*.np?")) and not list(tmp_path.glob("*.part"))
 
 
 # --- crops ----------------------------------------------------------------------------------------
@@ -377,16 +389,40 @@ def test_workers_are_as_many_as_cores_but_not_without_end(pictures, monkeypatch)
 
 
 def test_too_little_shared_memory_is_said(pictures, monkeypatch):
-    def full(tensor: torch.Tensor) -> None:
-        raise RuntimeError("unable to allocate shared memory(shm)")
-
     whole = loaded(pictures, "stream")
     whole.workers = 2
-    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(DataError, match=r"^workers=2: no 0 MB of shared memory: fewer"):
-        data.batches(whole, config(), 3)  # before anything is trained
+    needed = 5 * (8 + 12) * 3 * whole.crop_size**2  # slots, trained and evaluated
+    for processes, free, enough in ((1, needed, True), (1, needed - 1, False), (2, needed, False)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr("batchnorm.data.stream.shutil.disk_usage", lambda path, u=usage: u)
+        if enough:
+            data.batches(whole, config(), 3)
+            continue
+        with pytest.raises(DataError, match=rf"^workers=2: {processes} times 0 MB of shared"):
+            data.batches(whole, config(), 3)  # before anything is trained
     whole.workers = 0
     data.batches(whole, config(), 3).train(0)
+
+
+def test_no_more_is_held_than_was_asked_for_at_the_start(pictures, monkeypatch):
+    """Training batches wait while whole batches are taken for population statistics."""
+    whole, held, asked = loaded(pictures, "stream", test_images=4), [], []
+    whole.workers = 1
+    shared = StreamedBatches._shared
+    monkeypatch.setattr(
+        StreamedBatches, "_shared", lambda self, *size: held.append(size) or shared(self, *size)
+    )
+    monkeypatch.setattr(StreamedBatches, "_refuse_too_little", lambda *it: asked.append(it[-1]))
+    batches = data.batches(whole, config(), 3, 1, 2)
+    batches.train(0)
+    for made in (batches.population(5), batches.test(), batches.training_set()):
+        del held[1:]
+        list(made)
+        assert math.prod(held[0]) + math.prod(held[1]) <= asked[0]
+    del held[:]
+    assert len(batches.first(3)) == 3
+    assert held == [(1, 3)], "of the first images no more are decoded"
 
 
 @pytest.mark.parametrize("workers", [0, 1])

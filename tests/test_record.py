@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -55,6 +56,16 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         record.write_atomically(path, b"new and longer")
     assert path.read_bytes() == b"old"
     assert record.load_all(tmp_path) == []
+
+
+def test_of_several_files_none_is_replaced_before_all_are_written(tmp_path, monkeypatch):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    record.write_all_atomically(dict.fromkeys(paths, b"old"))
+    monkeypatch.setattr(os, "fsync", mock.Mock(side_effect=[None, OSError("full")]))
+    with pytest.raises(OSError, match="full"):
+        record.write_all_atomically(dict.fromkeys(paths, b"new"))
+    assert [path.read_bytes() for path in paths] == [b"old", b"old"]
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 99}'])

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from batchnorm.report import build, comparison, look, statistics, tables
+from batchnorm import record
+from batchnorm.report import build, comparison, look, page, statistics, tables
 from batchnorm.report.statistics import Estimate, estimate, repeat_interval
 from planted import ALIKE, plant
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
+RESULTS = Path(__file__).parents[1] / "results" / "records"
 
 
 @pytest.fixture
@@ -47,6 +49,24 @@ def test_every_experiment_is_drawn_at_its_scale(tmp_path):
     names = {str(path.relative_to(tmp_path)) for path in build.render(tmp_path)}
     assert {"figures/full/cifar10_precision.svg", "figures/quick/cifar10_tune.svg"} <= names
     assert not any("of_my_own" in name for name in names)
+
+
+@pytest.mark.parametrize("kept", ["none", "one"])
+@pytest.mark.parametrize("experiment", sorted(build.EXPERIMENTS))
+def test_runs_that_overflowed_at_once_are_drawn_too(experiment, kept, tmp_path):
+    """All of them, or all but one: no place in a figure, but no end of the report either."""
+    scales = [one for one in ("full", "quick") if (RESULTS / one / experiment).is_dir()]
+    if not scales:
+        pytest.skip(f"no reference records of {experiment}")
+    paths = sorted((RESULTS / scales[-1] / experiment).glob("*-0.json"))
+    for i, path in enumerate(paths):
+        found = record.load(path)
+        if i or kept == "none":
+            found["metrics"] = {}
+            found["summary"] |= {"diverged": True, "diverged_at_step": 3}
+        record.write(record.record_path(tmp_path, found["config"]), found)
+    build.render(tmp_path)
+    page.render(tmp_path)
 
 
 def test_stand_in_data_are_in_every_name_and_text(tmp_path):

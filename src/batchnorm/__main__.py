@@ -89,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         if sweeping:
             compose_config(own)  # such as a launcher that is not installed
         plans = [plan(one) for one in (combinations(overrides) if sweeping else [overrides])]
+        refuse_one_run_twice(plans)
         beside = workers(overrides, plans[0].cfg.device) if sweeping else 1
         decided = agreed(plans, overrides)
         if "hydra/launcher=joblib" in overrides:
@@ -201,6 +202,18 @@ def combinations(overrides: list[str]) -> list[list[str]]:
     if len({tuple(job) for job in jobs}) < len(jobs):
         raise ConfigError("-m: a key is swept over one value twice")
     return jobs
+
+
+def refuse_one_run_twice(plans: list[Plan]) -> None:
+    """Raises ConfigError where two jobs of a sweep have one record."""
+    seen = set()
+    for place in (one.place(run) for one in plans for run in one.runs):
+        if place.record in seen:
+            raise ConfigError(
+                f"-m: {place.name} would be trained by two jobs: sweep what makes another run of"
+                " it, not how it is trained, such as threads or loader"
+            )
+        seen.add(place.record)
 
 
 def workers(overrides: list[str], device: str) -> int:

@@ -35,15 +35,20 @@ KEPT = ("metrics", "loss", "correct", "seen", "step", "seconds", "code")  # of a
 
 def save(path: Path, config: dict[str, Any], state: State) -> None:
     """Write the state of a run. A crash at any moment leaves this checkpoint or the one before."""
-    content = {
+    write_atomically(path, content(config, state))
+
+
+def content(config: dict[str, Any], state: State) -> bytes:
+    """What a run's checkpoint holds."""
+    kept = {
         "config": {**config, "device": state.loss.device.type},
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         **{name: getattr(state, name) for name in KEPT},
     }
     buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+    torch.save(kept, buffer)
+    return buffer.getvalue()
 
 
 def refuse_another(path: Path, now: dict[str, Any]) -> None:

@@ -173,7 +173,7 @@ class Run:
 
 ConfigStore.instance().store("schema", Config)
 
-SEEDS = 2**63  # all that a record, which is JSON, can say
+SEEDS = 2**32  # larger ones would share streams with smaller: see seeds.stream
 WHAT = tuple(one.name for one in fields(What))
 OPEN = ("arms", "ladder", "scales")  # which have keys of one's own
 DECLARED = (*WHAT, "name", *OPEN)  # what an experiment's file says
@@ -212,7 +212,7 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
         raise ConfigError("seeds=[]: must name at least one seed, for example seeds=[0,1,2]")
     if len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= max(seeds) < SEEDS:
         raise ConfigError(
-            f"seeds={list(seeds)}: must be different whole numbers from 0, below 2^63"
+            f"seeds={list(seeds)}: must be different whole numbers from 0, below 2^32"
         )
     arms = laddered(cfg)
     if not arms:
@@ -223,12 +223,12 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     if files and "name" not in chosen and cfg.name != files[0]:
         raise ConfigError(f"name: must be {files[0]}, as the experiment's file, not {cfg.name}")
     for key, name in (("name", cfg.name), *(("arms", arm) for arm in arms)):
-        if not isinstance(name, str) or not name or "/" in name:
+        if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
             raise ConfigError(f"{key}: {name!r} must be a name without a slash, as files have it")
     names = list(arms) if cfg.arm is None else [one_of("arm", cfg.arm, arms)]
     picked = list(seeds) if cfg.seed is None else [cfg.seed]
     if cfg.seed is not None and not 0 <= cfg.seed < SEEDS:
-        raise ConfigError(f"seed={cfg.seed}: must be a whole number from 0, below 2^63")
+        raise ConfigError(f"seed={cfg.seed}: must be a whole number from 0, below 2^32")
     return [_run(cfg, scale, arm, arms[arm], s, chosen) for arm in names for s in picked]
 
 

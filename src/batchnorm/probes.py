@@ -184,7 +184,7 @@ def in_numbers(row: Row) -> Row:
 
 def _preactivations(network: nn.Module, batches: Batches) -> tuple[list[Tensor], list[nn.Module]]:
     """What enters each nonlinearity for the fixed images, (images, units, ...), and those."""
-    return _seen(network, next(batches.test(IMAGES))[0])
+    return _seen(network, batches.first(IMAGES))
 
 
 def _seen(network: nn.Module, images: Tensor) -> tuple[list[Tensor], list[nn.Module]]:

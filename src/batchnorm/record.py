@@ -54,16 +54,24 @@ def make(
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, finds all of it or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write_all_atomically({path: content})
+
+
+def write_all_atomically(contents: dict[Path, bytes]) -> None:
+    """Write files as write_atomically, and replace none before all are on the disk."""
+    written = {path.with_name(f".{path.name}.{os.getpid()}"): path for path in contents}
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for temporary, path in written.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, path in written.items():
+            temporary.replace(path)
     except BaseException:  # a full disk, Ctrl-C
-        temporary.unlink(missing_ok=True)
+        for temporary in written:
+            temporary.unlink(missing_ok=True)
         raise
 
 

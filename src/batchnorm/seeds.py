@@ -13,6 +13,7 @@ STREAMS = {
 
 
 def stream(seed: int, name: str, index: int = 0) -> int:
-    """The 63-bit seed of one independent stream, at one index (a step, an epoch)."""
+    """The 63-bit seed of one independent stream, at one index (a step, an epoch). A seed is one
+    word of 32 bits: one of two words would be taken for a smaller one and another stream."""
     words = SeedSequence([seed, STREAMS[name], index]).generate_state(2)
     return int(words[0]) << 31 | int(words[1]) >> 1

@@ -173,9 +173,13 @@ def _evaluate(
 
 
 def _save(going_on: list[Training], steps: int) -> None:
+    """All at one step, or none: what float32 rounds to depends on who is in a stack."""
+    contents = {}
     for one in going_on:
         what = identity(one.member.run, one.batches, one.member.run.precision)
-        checkpoint.save(one.member.saved, what, one.state)
+        contents[one.member.saved] = checkpoint.content(what, one.state)
+    record.write_all_atomically(contents)
+    for one in going_on:
         one.member.on_progress(one.state, steps)
 
 

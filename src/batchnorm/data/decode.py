@@ -7,8 +7,9 @@ import shutil
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,10 @@ def decoded(tree: Tree, size: int, keep_pixels: bool, cache: Path) -> Decoded:
     facts, pixels = cache / f"{name}.npz", cache / f"{name}.npy"
     with FileLock(cache / f".{name}.lock"):
         if not facts.exists() or (keep_pixels and not pixels.exists()):
-            _decode_all(tree, size, facts, pixels if keep_pixels else None)
+            try:
+                _decode_all(tree, size, facts, pixels if keep_pixels else None)
+            except OSError as error:
+                raise DataError(f"{cache}: {error.strerror}; cache=FOLDER names another") from error
     try:
         found = np.load(facts)
         tensors = [torch.from_numpy(found[key]) for key in ("sizes", "means", "products")]
@@ -96,10 +100,6 @@ def _mapped(path: Path) -> Tensor:
 def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None:
     paths = tree.paths()
     shape = (len(paths), 3, size, size)
-    part = pixels.with_suffix(".part") if pixels else None  # left by a crash, it is written over
-    if part:
-        _refuse_small_disk(part, math.prod(shape))
-        kept = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     sizes, means = np.empty((shape[0], 2), np.float32), np.empty((shape[0], 3), np.float32)
     products, unreadable = np.empty((shape[0], 3, 3), np.float32), []
 
@@ -111,23 +111,43 @@ def _decode_all(tree: Tree, size: int, facts: Path, pixels: Path | None) -> None
             return
         flat = image.reshape(3, -1).astype(np.float32)
         means[i], products[i] = flat.mean(1), flat @ flat.T / flat.shape[1]
-        if part:
-            kept[i] = image
+        keep(i, image)
 
-    try:
+    with _kept(pixels, shape) as keep:
         _all(one, len(paths), tree.folder.name)
         if unreadable:
             names = sorted(unreadable)
             listing = facts.with_suffix(".unreadable.txt")
             write_atomically(listing, os.fsencode("\n".join([*names, ""])))
             raise DataError(f"{len(names)} unreadable images, all in {listing}: {listed(names)}")
-        if part:
-            kept.flush()
-            part.replace(pixels)
-    finally:
-        if part:
-            part.unlink(missing_ok=True)
     _write(facts, sizes=sizes, means=means, products=products)
+
+
+@contextmanager
+def _kept(path: Path | None, shape: tuple[int, ...]) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """What keeps the pixels of one image in an array in a file, which is there when all are; or
+    keeps none. Written and not mapped, for a disk that is full to be an error: of a mapped file it
+    is the end of the process."""
+    if path is None:
+        yield lambda i, image: None
+        return
+    part = path.with_suffix(".part")  # left by a crash, it is written over
+    _refuse_small_disk(part, math.prod(shape))
+    head = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).offset
+    try:
+        with part.open("r+b") as file:
+
+            def keep(i: int, image: np.ndarray) -> None:
+                at, left = head + i * image.nbytes, image.tobytes()
+                while left:
+                    written = os.pwrite(file.fileno(), left, at)
+                    at, left = at + written, left[written:]
+
+            yield keep
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _all(work, count: int, name: str) -> None:  # noqa: ANN001

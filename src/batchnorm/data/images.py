@@ -144,6 +144,10 @@ class ImageBatches:
         """The centre crops of the whole evaluation split, in order; `shared` as in Batches."""
         return self._in_order(self.data.test, size, shared)
 
+    def first(self, count: int) -> Tensor:
+        """The centre crops of the first so many images of the evaluation split, or all."""
+        return next(self._in_order(self.data.test[:count], count, shared=False))[0]
+
     def training_set(
         self, size: int = AT_ONCE, shared: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -116,6 +116,10 @@ class Batches:
         so many-th, as there are replicas, from this one's rank on."""
         return self._in_order(self.data.test, size, shared)
 
+    def first(self, count: int) -> Tensor:
+        """The first so many images of the evaluation split, or all."""
+        return next(self._in_order(self.data.test[:count], count, shared=False))[0]
+
     def training_set(
         self, size: int = 125, shared: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:

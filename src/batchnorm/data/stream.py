@@ -1,8 +1,10 @@
 """Image folders that do not fit in memory: decoded and cropped by a DataLoader's workers."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import chain, count, islice
+from pathlib import Path
 
 import torch
 from joblib import cpu_count
@@ -15,6 +17,7 @@ from batchnorm.data.images import AT_ONCE, ImageBatches, ImageSet, Plan
 from batchnorm.data.sets import DataError
 
 MOST_WORKERS = 32  # if nobody says: each holds batches in shared memory
+SHARED = Path("/dev/shm")  # where Linux has it
 PREFETCH = 2  # batches that each worker is ahead
 
 Key = tuple[int, list[tuple[bytes, tuple[float, ...]]]]
@@ -56,8 +59,9 @@ class StreamedBatches(ImageBatches):
         each = min(MOST_WORKERS, max(1, cpu_count() // beside))
         self.workers = each if data.workers is None else data.workers
         self.slots = PREFETCH * self.workers + 1  # what is ahead, and what is read
-        at_once = self.batch_size // replicas + min(AT_ONCE, len(data.test))
-        self._shared(self.slots, at_once)  # what an evaluation will need: not to fail only then
+        if self.workers and SHARED.is_dir():
+            evaluated = max(self.batch_size, min(AT_ONCE, len(data.test)))  # population: whole
+            self._refuse_too_little(beside, self.slots * (self.batch_size // replicas + evaluated))
         self._ahead: Iterator[tuple[Tensor, Tensor]] | None = None
         self._next = 0
 
@@ -85,7 +89,7 @@ class StreamedBatches(ImageBatches):
         loader = DataLoader(
             Crops(slots),
             batch_sampler=keys,
-            num_workers=self.workers,
+            num_workers=min(self.workers, len(front)),
             prefetch_factor=PREFETCH if self.workers else None,
             collate_fn=tuple,
             generator=torch.Generator(),  # it draws a seed that nothing uses: not from ours
@@ -96,17 +100,22 @@ class StreamedBatches(ImageBatches):
         except DataError as error:  # a worker's, which comes with its traceback
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error
 
-    def _shared(self, slots: int, images: int) -> Tensor:
-        """Memory that workers share, if there are any, for batches of crops. Raises DataError."""
-        made = torch.empty((slots, images, 3, self.crop, self.crop), dtype=torch.uint8)
-        try:
-            return made.share_memory_() if self.workers else made
-        except RuntimeError as error:
-            why = str(error).splitlines()[0]
+    def _refuse_too_little(self, processes: int, images: int) -> None:
+        """Raises DataError where shared memory will not do for so many images of each process: in
+        evaluations, while training batches wait. Not to fail only then, and at the last."""
+        needed = processes * images * 3 * self.crop**2
+        free = shutil.disk_usage(SHARED).free
+        if needed > free:
             raise DataError(
-                f"workers={self.workers}: no {made.nbytes / 1e6:.0f} MB of shared memory: fewer"
-                f" workers need less, docker run --shm-size=16g gives more ({why})"
-            ) from error
+                f"workers={self.workers}: {processes} times {needed / processes / 1e6:.0f} MB of"
+                f" shared memory are needed, {free / 1e6:.0f} MB are free: fewer workers need less,"
+                " docker run --shm-size=16g gives more"
+            )
+
+    def _shared(self, slots: int, images: int) -> Tensor:
+        """Memory that workers share, if there are any, for batches of crops."""
+        made = torch.empty((slots, images, 3, self.crop, self.crop), dtype=torch.uint8)
+        return made.share_memory_() if self.workers else made
 
     def _taken(self, crops: Tensor) -> Tensor:
         """A copy: the slot is about to be used anew. A GPU computes while it reads pinned ones."""

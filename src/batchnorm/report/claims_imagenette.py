@@ -73,6 +73,11 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     else:
         words = [*_smaller(runs), f"chosen here: 1x rate {runs['optim.lr'].min():g} (the paper:"
                  f" 0.0015), {chosen}"]  # fmt: skip
+    maps = f"{runs['model.maps_4cd'].max():g}"
+    words.append(
+        f"Figure 5: 4c and 4d of {maps} maps, as its sizes say (its paths add up to 608); with 1000"
+        " classes 11.2 million parameters (the paper's text: 13.6)"
+    )
     batches = _statistics_batches(runs)
     if batches != "32":
         words.append(f"batch statistics: of {batches} images (the paper: 32)")
@@ -115,8 +120,8 @@ def _smaller(runs: pd.DataFrame) -> list[str]:
         f"crops: {crop:g} pixels (the paper: 224), the single one {crop / whole:.2g} of the side",
         f"network: the paper's Inception, {runs['model.width'].max()}/64 of its width",
         "stem: one 7x7 convolution (the paper: separable)",
-        f"length: {epochs.max():g} epochs, {steps.max():,} steps (the paper's baseline: 31"
-        " million)",
+        f"length: {epochs.max():g} epochs, {steps.max():,} steps in every arm (the paper's"
+        " baseline: 31 million)",
         "the 1x rate is the plain network's best of five on held-out images, at quick scale (0.005"
         " as good: imagenette_tune); the decay is CIFAR-10's",
     ]

@@ -53,6 +53,7 @@ def percentile_points(table: pd.DataFrame) -> pd.DataFrame:
         steps = read["fraction"] * run["planned"].max()
         parts.append(read.assign(series="paper", arm=arm, step=steps))
     columns = ["series", "arm", "norm", "percentile", "step", "value", "seed", "unit"]
+    parts = parts or [pd.DataFrame(columns=columns)]
     points = pd.concat(parts, ignore_index=True).reindex(columns=columns)
     return points.astype({"seed": "Int64", "unit": "Int64"})
 

@@ -97,7 +97,7 @@ def batch_points(table: pd.DataFrame) -> pd.DataFrame:
             rows += [{**common, "seed": seed, "points": value} for seed, value in best.items()]
         for seed, run in found.get(arm, {}).items():
             for name, metric in STATISTICS.items():
-                if metric in run.metrics:
+                if metric in run.metrics and run.accuracy.size:
                     gap = 100 * float(run.metrics[metric][-1] - run.accuracy[-1])
                     rows.append({"group": "C4", "change": name, "arm": arm, "batch": batch,
                                  "seed": seed, "points": gap})  # fmt: skip

@@ -131,8 +131,9 @@ def deviations(runs: pd.DataFrame) -> list[str]:
         f"data: CIFAR-10{_part_of(runs)}, 32x32 pixels, 10 classes (the paper: ImageNet, 224x224,"
         " 1000)",
         f"network: {_network(runs)} (the paper: Inception)",
-        f"length: {_span(statistics.epochs(runs))} epochs, {_span(runs['planned'])} steps (the"
-        " paper's baseline: 31 million)",
+        f"length: {_span(statistics.epochs(runs))} epochs, {_span(runs['planned'])} steps"
+        f"{' in every arm' if runs['planned'].nunique() == 1 else ''} (the paper's baseline: 31"
+        " million)",
         f"batch: {_span(runs['data.batch_size'])} images (the paper: 32)",
     ]
     if runs["arm"].str.match("bn_x(5|30)").any():
@@ -148,7 +149,10 @@ def deviations(runs: pd.DataFrame) -> list[str]:
     words += _dropout(runs) + _precision(runs)
     if runs["scale"].iloc[0] == "full":
         network = "network, " if runs["model.name"].iloc[0] == "convnet" else ""
-        words.append(f"full scale's {network}length, L2 and decay: after a test accuracy was seen")
+        words.append(
+            f"full scale's {network}length, L2 and decay: after test accuracies of BN-x30 were"
+            " seen; its 1x rate: that of quick scale"
+        )
     if runs["arm"].str.contains("_l2_").any():
         words.append("rates: those of the usual L2, not chosen anew")
     if runs["scale"].iloc[0] == "quick":
@@ -160,7 +164,9 @@ def _initial(runs: pd.DataFrame) -> str:
     """The initial weights; where they are what is varied, the rate is not chosen anew."""
     scale = _span(runs["model.init_scale"])
     if scale == "1":
-        return "He's initial weights"
+        tried = " (others for sigmoids: cifar10_tune_sigmoid)"
+        sigmoids = "sigmoid" in set(runs["model.activation"])
+        return f"He's initial weights{tried if sigmoids else ''}"
     fixed = ", and of deviation 0.01" if (runs["model.init"] == "gaussian").any() else ""
     return f"{scale} times He's initial weights{fixed}, all at one rate with BN and one without"
 
@@ -179,7 +185,7 @@ def _precision(runs: pd.DataFrame) -> list[str]:
 def _network(runs: pd.DataFrame) -> str:
     width = _span(runs["model.width"])
     if runs["model.name"].iloc[0] == "small_inception":
-        return f"small Inception of Zhang et al. (2017), width {width}"
+        return f"small Inception of Zhang et al. (2017), width {width} (theirs: 96)"
     return f"{_span(runs['model.depth'])}-layer VGG-like convnet of width {width}"
 
 
