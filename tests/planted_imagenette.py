@@ -15,7 +15,7 @@ SETTING = {
         **{"name": "image_folder", "folder": "imagenette-160", "train_images": 9469},
         **{"test_images": 3925, "image_size": 80, "crop_size": 64, "batch_size": 32},
     },
-    "model": {"name": "inception", "width": 16, "depth": 34},
+    "model": {"name": "inception", "width": 16, "depth": 34, "maps_4cd": 576},
 }
 FIGURE_2: dict[str, Effect] = {
     arm.replace("baseline", "inception") if arm.startswith("baseline") else arm: effect
