@@ -60,11 +60,9 @@ def _learning_rate(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[s
 
 def _precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     """Only where the same arms and seeds have been run in bfloat16 too."""
-    in_bfloat16 = (every["experiment"] == claims.EXPERIMENT) & (every["precision"] == "bfloat16")
-    first, second = every[in_bfloat16], table[table["precision"] == "float32"]
-    points = studies.precision_points(first, second) if len(first) and len(second) else ()
-    if len(points):
-        yield from _drawn(studies.precision(first, second), points)
+    pair = studies.in_both_precisions(table, every)
+    if pair:
+        yield from _drawn(studies.precision(*pair), studies.precision_points(*pair))
 
 
 def _mnist(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, bytes]]:

@@ -182,6 +182,20 @@ def edge_words(tried: Iterable[float], chosen: Iterable[float]) -> str:
     return " The choice lies at an edge of what was tried: better may lie beyond."
 
 
+def half_frame(points: pd.DataFrame) -> float:
+    """Half the width of a frame for points, low and high of every arm around 0, which one arm that
+    is ruined, or of wild seeds, must not set for all the others."""
+    extents = points[["points", "low", "high"]].abs().max(axis=1).groupby(points["arm"]).max()
+    usual = extents[extents > 0].median()
+    return 1.0 if pd.isna(usual) else 1.1 * min(extents.max(), 3 * usual)
+
+
+def interval(mean: Any, digits: int) -> str:
+    """The points of a row, signed, and its low and high, where it has them."""
+    value, low, high = (number(x, digits) for x in (mean.points, mean.low, mean.high))
+    return value if pd.isna(mean.low) else f"{value}  [{low}, {high}]"
+
+
 def number(value: float, digits: int, sign: str = "+") -> str:
     """A value to so many digits, with a true minus sign and no negative zero; sign as in format."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")

@@ -1,12 +1,11 @@
 """Figures of the side studies: ladders of learning rates, and bfloat16 against float32."""
 
-from typing import NamedTuple
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from batchnorm.report import statistics
+from batchnorm.report.claims import EXPERIMENT
 from batchnorm.report.look import (
     BN,
     GREY,
@@ -20,11 +19,12 @@ from batchnorm.report.look import (
     data_name,
     edge_words,
     footer,
+    half_frame,
     ink,
+    interval,
     judged_on,
     look,
     network_name,
-    number,
     seeds_of,
     split_of,
     title,
@@ -109,6 +109,16 @@ PANELS = {
 }
 
 
+def in_both_precisions(
+    table: pd.DataFrame, every: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """The arms of Figure 2 in bfloat16, among all runs, and in float32; None without such pairs."""
+    in_bfloat16 = (every["experiment"] == EXPERIMENT) & (every["precision"] == "bfloat16")
+    first, second = every[in_bfloat16], table[table["precision"] == "float32"]
+    paired = len(first) and len(second) and len(precision_points(first, second))
+    return (first, second) if paired else None
+
+
 def precision_points(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """What precision draws: rows of quantity, arm, seed, points, in percentage points.
 
@@ -137,7 +147,7 @@ def precision(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     height = 1.65 + 0.19 * rows.sum()  # inches
     figure = Figure((WIDTH, height))
     top = height - 0.5
-    limit = _limit(points)
+    limit = half_frame(points)
     for quantity in rows.index:
         tall = 0.19 * rows[quantity]
         axes = figure.add_axes((0.17, (top - tall) / height, 0.575, tall / height))
@@ -158,13 +168,6 @@ def precision(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
     return figure
 
 
-def _limit(points: pd.DataFrame) -> float:
-    """Half the width of the frame, which one arm of wild seeds must not set for all the others."""
-    extents = points[["points", "low", "high"]].abs().max(axis=1).groupby(points["arm"]).max()
-    usual = extents[extents > 0].median()
-    return 1.0 if pd.isna(usual) else 1.05 * min(extents.max(), 4 * usual)
-
-
 def _draw_precision(axes: Axes, points: pd.DataFrame) -> None:
     arms = list(points["arm"].unique())
     axes.axvline(0, color=GREY, linewidth=0.8)
@@ -180,10 +183,5 @@ def _draw_precision(axes: Axes, points: pd.DataFrame) -> None:
             continue
         axes.plot(row.points, y - 0.1, marker, color=colour, markersize=5)
         axes.plot([row.low, row.high], [y - 0.1] * 2, color=colour)
-        axes.text(1.02, y, _signed(row), va="center", fontsize=SMALL,
+        axes.text(1.02, y, interval(row, 2), va="center", fontsize=SMALL,
                   transform=axes.get_yaxis_transform())  # fmt: skip
-
-
-def _signed(row: NamedTuple) -> str:
-    value, low, high = (number(x, 2) for x in (row.points, row.low, row.high))
-    return value if pd.isna(row.low) else f"{value}  [{low}, {high}]"

@@ -24,8 +24,9 @@ from batchnorm.report.look import (
     bare,
     data_name,
     footer,
+    half_frame,
+    interval,
     look,
-    number,
     seeds_and_median,
     ticks,
     title,
@@ -154,7 +155,7 @@ def _key(figure: Figure, y: float) -> None:
 
 
 def _draw_differences(axes: Axes, points: pd.DataFrame) -> None:
-    limit = _limit(points)
+    limit = half_frame(points)
     labels, y = [], 0
     for group, part in points.groupby("group", sort=False):
         labels.append((y, group))
@@ -177,13 +178,6 @@ def _draw_differences(axes: Axes, points: pd.DataFrame) -> None:
     )
 
 
-def _limit(points: pd.DataFrame) -> float:
-    """Half the frame's width, which one change that ruins the network must not set for all."""
-    extents = points[["points", "low", "high"]].abs().max(axis=1).groupby(points["arm"]).max()
-    usual = extents[extents > 0].median()
-    return 1.0 if pd.isna(usual) else 1.1 * min(extents.max(), 3 * usual)
-
-
 def _draw_row(axes: Axes, rows: pd.DataFrame, y: int, limit: float) -> None:
     of = BN if rows["arm"].iloc[0].startswith("bn") else PLAIN
     seeds, mean = rows[rows["seed"].notna()], rows[rows["seed"].isna()].iloc[0]
@@ -194,13 +188,8 @@ def _draw_row(axes: Axes, rows: pd.DataFrame, y: int, limit: float) -> None:
     else:
         side = np.sign(mean["points"])
         axes.plot(side * limit * 0.97, y, "<" if side < 0 else ">", color=of.colour, markersize=5)
-    axes.text(1.02, y, _numbers(mean), va="center", fontsize=SMALL,
+    axes.text(1.02, y, interval(mean, 1), va="center", fontsize=SMALL,
               transform=axes.get_yaxis_transform())  # fmt: skip
-
-
-def _numbers(mean: pd.Series) -> str:
-    value, low, high = (number(mean[key], 1) for key in ("points", "low", "high"))
-    return value if pd.isna(mean["low"]) else f"{value}  [{low}, {high}]"
 
 
 # --- batch sizes ----------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from batchnorm.report import (
     studies_recurrent,
     studies_shift,
 )
-from batchnorm.report.claims import EXPERIMENT
 from batchnorm.report.look import BN, DOTS, PLAIN, Ink
 from batchnorm.report.mnist import NETS
 from batchnorm.report.page.curves import STEPS
@@ -44,11 +43,10 @@ OF_NORM = (("batch", BN, "with BN"), ("none", PLAIN, "without BN"))
 
 def precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """What bfloat16 changes; only where the same arms and seeds have been run in both."""
-    in_bfloat16 = (every["experiment"] == EXPERIMENT) & (every["precision"] == "bfloat16")
-    first, second = every[in_bfloat16], table[table["precision"] == "float32"]
-    points = studies.precision_points(first, second) if len(first) and len(second) else ()
-    if not len(points):
+    pair = studies.in_both_precisions(table, every)
+    if not pair:
         return
+    points = studies.precision_points(*pair)
     arms = list(points["arm"].unique())
     panels = []
     for quantity, words in studies.PANELS.items():
@@ -58,7 +56,7 @@ def precision(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   for trace in differences(arm, arm, rows, inks[arm])]  # fmt: skip
         panels.append(Panel(traces, "best test accuracy, percentage points", "", words,
                             may_log="", lines=(("x", 0),), **rows_of(arms)))  # fmt: skip
-    both = pd.concat([first, second])
+    both = pd.concat(pair)
     caption = [
         f"{look.where(both)}, paired. Large mark: mean, with its 95 % interval (Student's t);"
         " small points: one seed."
