@@ -106,10 +106,11 @@ class StreamedBatches(ImageBatches):
         needed = processes * images * 3 * self.crop**2
         free = shutil.disk_usage(SHARED).free
         if needed > free:
+            of = f" by {processes} processes" if processes > 1 else ""
             raise DataError(
-                f"workers={self.workers}: {processes} times {needed / processes / 1e6:.0f} MB of"
-                f" shared memory are needed, {free / 1e6:.0f} MB are free: fewer workers need less,"
-                " docker run --shm-size=16g gives more"
+                f"workers={self.workers}: {needed / 1e6:.0f} MB of shared memory are needed{of},"
+                f" {free / 1e6:.0f} MB are free: fewer workers need less, docker run --shm-size=16g"
+                " gives more"
             )
 
     def _shared(self, slots: int, images: int) -> Tensor:
