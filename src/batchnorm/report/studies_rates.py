@@ -50,8 +50,17 @@ def words(table: pd.DataFrame, star: str = "Framed, in bold", lost: str = "×: o
     return (
         f"{where(table)}. Best accuracy (fraction of {judged_on(table)}; mean over the seeds) of"
         f" each arm at each rate. {star}: the rate chosen, for an arm that reaches {UNTRAINED:g} at"
-        f" some rate; {lost}." + at * bool(edge)
+        f" some rate; {lost}.{_alike(table)}" + at * bool(edge)
     )
+
+
+def _alike(table: pd.DataFrame) -> str:
+    """What all networks are, where all are of one kind."""
+    kinds = set(zip(table["model.norm"], table["model.activation"], strict=True))
+    if len(kinds) > 1:
+        return ""
+    ((norm, activation),) = kinds
+    return f" All: {activation}, with{'out' if norm == 'none' else ''} BN."
 
 
 @look
@@ -78,7 +87,8 @@ def draw(table: pd.DataFrame) -> Figure:
 def _draw_cell(axes: Axes, x: int, y: int, cell: pd.DataFrame, most: float) -> None:
     """One arm at one rate: the darker, the better."""
     mean, chosen = cell["best"].mean(), cell["chosen"].any()
-    shade = 0.6 * max(0.0, mean - statistics.CHANCE) / max(most - statistics.CHANCE, 1e-9)
+    most = max(most, UNTRAINED)  # where nothing learns, nothing is dark
+    shade = 0.6 * max(0.0, mean - statistics.CHANCE) / (most - statistics.CHANCE)
     frame = {"edgecolor": "black", "linewidth": 1.2} if chosen else {"linewidth": 0}
     colour = to_rgba(BN.colour, shade)
     axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, **frame))
