@@ -102,7 +102,7 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
         for made in plans:
             mirror_figures(made)
     except KeyboardInterrupt:
-        print("all runs are done; the same command draws them", file=sys.stderr)
+        print("stopped while drawing: the same command goes on", file=sys.stderr)
         return 130
     return status
 

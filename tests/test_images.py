@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import time
+from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -180,7 +181,9 @@ class Full:
 
 def test_a_disk_that_fills_while_images_are_decoded_is_said(pictures, tmp_path, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(os, "pwrite", mock.Mock(side_effect=[100, full]))  # it takes a part first
+    monkeypatch.setattr(
+        os, "pwrite", mock.Mock(side_effect=chain([100], repeat(full)))
+    )  # it takes a part first
     with pytest.raises(DataError, match=rf"^{tmp_path}: No space left on device; cache=FOLDER"):
         decoded(tree.scan(pictures / "pictures"), 16, True, tmp_path)
     assert not list(tmp_path.glob("*.np?")) and not list(tmp_path.glob("*.part"))
@@ -391,7 +394,7 @@ def test_workers_are_as_many_as_cores_but_not_without_end(pictures, monkeypatch)
 def test_too_little_shared_memory_is_said(pictures, monkeypatch):
     whole = loaded(pictures, "stream")
     whole.workers = 2
-    needed = 5 * (8 + 12) * 3 * whole.crop_size**2  # slots, trained and evaluated
+    needed = 5 * (8 + 8) * 3 * whole.crop_size**2  # slots of what is trained, and of population
     for processes, free, enough in ((1, needed, True), (1, needed - 1, False), (2, needed, False)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         usage = SimpleNamespace(free=free)
@@ -423,6 +426,23 @@ def test_no_more_is_held_than_was_asked_for_at_the_start(pictures, monkeypatch):
     del held[:]
     assert len(batches.first(3)) == 3
     assert held == [(1, 3)], "of the first images no more are decoded"
+
+
+def test_the_first_images_are_those_of_the_test_split(pictures):
+    batches = data.batches(loaded(pictures), config(), 3)
+    assert torch.equal(batches.first(5), next(batches.test(5))[0])
+
+
+def test_shared_memory_that_others_have_taken_since_is_said(pictures, monkeypatch):
+    def full(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    whole = loaded(pictures, "stream")
+    whole.workers = 2
+    batches = data.batches(whole, config(), 3)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(DataError, match=r"^workers=2: unable to allocate .*: fewer workers"):
+        batches.train(0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

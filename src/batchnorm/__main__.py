@@ -210,8 +210,8 @@ def refuse_one_run_twice(plans: list[Plan]) -> None:
     for place in (one.place(run) for one in plans for run in one.runs):
         if place.record in seen:
             raise ConfigError(
-                f"-m: {place.name} would be trained by two jobs: sweep what makes another run of"
-                " it, not how it is trained, such as threads or loader"
+                f"-m: {place.name} would be trained by two jobs: name it once (threads, loader and"
+                " the like make no other run of it)"
             )
         seen.add(place.record)
 

@@ -60,9 +60,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_all_atomically(contents: dict[Path, bytes]) -> None:
     """Write files as write_atomically, and replace none before all are on the disk."""
     written = {path.with_name(f".{path.name}.{os.getpid()}"): path for path in contents}
+    for path in contents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         for temporary, path in written.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(contents[path])
                 file.flush()

@@ -173,7 +173,8 @@ def _evaluate(
 
 
 def _save(going_on: list[Training], steps: int) -> None:
-    """All at one step, or none: what float32 rounds to depends on who is in a stack."""
+    """None is replaced before all are written, so that all are of one step: what float32 rounds to
+    depends on who is in a stack."""
     contents = {}
     for one in going_on:
         what = identity(one.member.run, one.batches, one.member.run.precision)

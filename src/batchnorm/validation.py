@@ -75,8 +75,8 @@ def validate(run: Run) -> None:
         refuse("probes", f"without shift for model.name={run.model.name}")
     if "shift" in run.probes and (run.optim.clip or run.optim.name != "sgd"):
         refuse("probes", "without shift, but for optim.name=sgd and optim.clip=0")
-    if "inference" in run.probes and run.data.test_images == 1:
-        refuse("data.test_images", "2 or more with probes=inference, batch statistics of them")
+    if "inference" in run.probes and run.model.norm != "none" and run.data.test_images == 1:
+        refuse("data.test_images", "2 or more with probes=inference, which takes their statistics")
     if "probabilities" in run.probes and run.data.name != "image_folder":
         refuse("probes", f"without probabilities for data.name={run.data.name}")
     for key, good, allowed in CHECKS:

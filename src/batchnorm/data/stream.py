@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import chain, count, islice
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from batchnorm.data.sets import DataError
 
 MOST_WORKERS = 32  # if nobody says: each holds batches in shared memory
 SHARED = Path("/dev/shm")  # where Linux has it
+LESS_SHARED = "fewer workers need less, docker run --shm-size=16g gives more"
 PREFETCH = 2  # batches that each worker is ahead
 
 Key = tuple[int, list[tuple[bytes, tuple[float, ...]]]]
@@ -60,8 +62,10 @@ class StreamedBatches(ImageBatches):
         self.workers = each if data.workers is None else data.workers
         self.slots = PREFETCH * self.workers + 1  # what is ahead, and what is read
         if self.workers and SHARED.is_dir():
-            evaluated = max(self.batch_size, min(AT_ONCE, len(data.test)))  # population: whole
-            self._refuse_too_little(beside, self.slots * (self.batch_size // replicas + evaluated))
+            trained = self.slots * (self.batch_size // replicas)
+            parts = min(self.slots, ceil(len(data.test) / AT_ONCE))
+            population, tested = self.slots * self.batch_size, parts * min(AT_ONCE, len(data.test))
+            self._refuse_too_little(beside, trained + max(population, tested))
         self._ahead: Iterator[tuple[Tensor, Tensor]] | None = None
         self._next = 0
 
@@ -109,14 +113,17 @@ class StreamedBatches(ImageBatches):
             of = f" by {processes} processes" if processes > 1 else ""
             raise DataError(
                 f"workers={self.workers}: {needed / 1e6:.0f} MB of shared memory are needed{of},"
-                f" {free / 1e6:.0f} MB are free: fewer workers need less, docker run --shm-size=16g"
-                " gives more"
+                f" {free / 1e6:.0f} MB are free: {LESS_SHARED}"
             )
 
     def _shared(self, slots: int, images: int) -> Tensor:
-        """Memory that workers share, if there are any, for batches of crops."""
+        """Memory that workers share, if there are any, for batches of crops. Raises DataError."""
         made = torch.empty((slots, images, 3, self.crop, self.crop), dtype=torch.uint8)
-        return made.share_memory_() if self.workers else made
+        try:
+            return made.share_memory_() if self.workers else made
+        except RuntimeError as error:  # others have taken it since
+            why = str(error).splitlines()[0]
+            raise DataError(f"workers={self.workers}: {why}: {LESS_SHARED}") from error
 
     def _taken(self, crops: Tensor) -> Tensor:
         """A copy: the slot is about to be used anew. A GPU computes while it reads pinned ones."""

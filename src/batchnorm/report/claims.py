@@ -79,8 +79,8 @@ CHANGED = (
     "CIFAR-10's full scale, on which C8 rests, was changed five times, last from 10 layers to 15,"
     " so that BN-x30 should pass 0.92, after it had ended at 0.90 and at 0.916 on test images"
     " (commits ee81b50, da4bed6); on held-out images BN-x30 alone was tried, one seed of each (see"
-    " configs/scales/cifar10.yaml). Neither of C8's arms was run at it before. Three of its five"
-    " seeds were, as many as there was time for.",
+    " configs/scales/cifar10.yaml). Neither of C8's arms was run at it before; three of the five"
+    " seeds were run, as many as there was time for.",
 )
 CHANGED_HEAD = "All this was fixed before the runs, but for eight things:"
 

@@ -75,8 +75,8 @@ def deviations(runs: pd.DataFrame) -> list[str]:
                  f" 0.0015), {chosen}"]  # fmt: skip
     maps = f"{runs['model.maps_4cd'].max():g}"
     words.append(
-        f"Figure 5: 4c and 4d of {maps} maps, as its sizes say (its paths add up to 608); with 1000"
-        " classes 11.2 million parameters (the paper's text: 13.6)"
+        f"Figure 5, at its width: 4c and 4d of {maps} maps (its sizes say 576, its paths add up to"
+        " 608); with 1000 classes 11.2 million parameters (the paper's text: 13.6)"
     )
     batches = _statistics_batches(runs)
     if batches != "32":

@@ -164,9 +164,10 @@ def _initial(runs: pd.DataFrame) -> str:
     """The initial weights; where they are what is varied, the rate is not chosen anew."""
     scale = _span(runs["model.init_scale"])
     if scale == "1":
-        tried = " (others for sigmoids: cifar10_tune_sigmoid)"
-        sigmoids = "sigmoid" in set(runs["model.activation"])
-        return f"He's initial weights{tried if sigmoids else ''}"
+        plain = (runs["model.norm"] == "none") & (runs["model.activation"] == "sigmoid")
+        tried = " (sigmoids without BN stay at chance from others too: cifar10_tune_sigmoid)"
+        convnet = runs["model.name"].iloc[0] == "convnet"
+        return f"He's initial weights{tried if convnet and plain.any() else ''}"
     fixed = ", and of deviation 0.01" if (runs["model.init"] == "gaussian").any() else ""
     return f"{scale} times He's initial weights{fixed}, all at one rate with BN and one without"
 
