@@ -127,6 +127,17 @@ def test_the_scale_of_the_weights_does_not_matter(a):
     assert (dw * w).sum(1).abs().max() < 1e-9  # so that ||W|| can only grow
 
 
+@pytest.mark.parametrize("a", [0.1, 10.0])
+def test_what_eps_adds_to_the_scale_of_the_weights(a):
+    """To first order the output shrinks by eps / (2 variance); small weights, of a small variance,
+    so by 1/a^2 as much: at 0.1 of the scale by 0.05 % where the variance is 1, eps 1e-5."""
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+    layer = BatchNorm(5, eps=1e-5).double()
+    shrunk = 1 - float((layer(a * x) / layer(x)).detach().median())
+    assert shrunk == pytest.approx(1e-5 / 2 * (1 / a**2 - 1), rel=0.01)
+
+
 @pytest.mark.parametrize("name", ["activations", "feature maps"])
 def test_detached_statistics_are_constants_to_the_gradient(name):
     reference, x = layer_and_input(name)
