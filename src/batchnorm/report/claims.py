@@ -66,9 +66,9 @@ CHANGED = (
     " staying: four stages in place of three, 5 epochs in place of 3.5, the decay and the 1x rate"
     " chosen anew on held-out images. Before (commit 2d4cf28) C8 held (4.98 times faster), then it"
     " was inconclusive; its two arms, and no others, have three seeds at full scale, which came"
-    " later: there it fails. C9 was inconclusive (7.68) and fails; C10 failed and is inconclusive; C11 was"
-    " inconclusive (at 5 times the rate two seeds of three were lost) and fails; C12 and C13 are as"
-    " they were.",
+    " later: there it fails. C9 was inconclusive (7.68) and fails; C10 failed and is inconclusive;"
+    " C11 was inconclusive (at 5 times the rate two seeds of three were lost) and fails; C12 and"
+    " C13 are as they were.",
     "Ties: where several classes are equally probable, C25's errors counted all of them against a"
     " network at first; each is now as likely to be among the best as the others. Of the fall by"
     " 144 crops 0.09 points were such ties; the verdict stays.",
