@@ -42,15 +42,21 @@ def at_edge(found: pd.DataFrame) -> list[str]:
     return list(found.loc[found["chosen"] & found["lr"].isin(edges), "arm"].unique())
 
 
-def words(table: pd.DataFrame, star: str = "Framed, in bold", lost: str = "×: overflowed") -> str:
-    """What the figure shows, as its caption: how the rates chosen and what is lost are drawn."""
+def words(
+    table: pd.DataFrame,
+    drawn: str = "mean over the seeds",
+    star: str = "Framed, in bold",
+    lost: str = "×: overflowed",
+) -> str:
+    """What the figure shows, as its caption: what is drawn of the seeds, and how the rates chosen
+    and what is lost are."""
     found = points(table)
     edge = at_edge(found)
     at = f" At an edge of the ladder, so that better may lie beyond: {', '.join(edge)}."
     return (
-        f"{where(table)}. Best accuracy (fraction of {judged_on(table)}; mean over the seeds) of"
-        f" each arm at each rate. {star}: the rate chosen, for an arm that reaches {UNTRAINED:g} at"
-        f" some rate; {lost}.{_alike(table)}" + at * bool(edge)
+        f"{where(table)}. Best accuracy (fraction of {judged_on(table)}; {drawn}) of each arm at"
+        f" each rate. {star}: the rate chosen, that of the highest mean, for an arm that reaches"
+        f" {UNTRAINED:g} at some rate; {lost}.{_alike(table)}" + at * bool(edge)
     )
 
 

@@ -55,9 +55,10 @@ def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
 def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """Best accuracy of every arm at every rate."""
     points = studies_rates.points(table)
+    without = set(table.loc[table["model.norm"] == "none", "arm"].str.rpartition("_")[0])
     traces, places = [], {"solid": 0, "dash": 0}
     for arm, part in points.groupby("arm", sort=False):
-        dash = "dash" if arm.startswith("plain") else "solid"
+        dash = "dash" if arm in without else "solid"
         traces += dots_and_median(arm, part, "lr", "best", look.ink("", places[dash]), dash)
         places[dash] += 1
     chosen = points[points["chosen"]]
@@ -66,7 +67,11 @@ def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
     lost = "overflowed: drawn at chance. Dashed lines: without BN"
-    caption = [studies_rates.words(table, "Stars", lost)]
+    caption = [
+        studies_rates.words(
+            table, "small points: seeds; lines: through their medians", "Stars", lost
+        )
+    ]
     title = "the learning rate of every arm, chosen on held-out images"
     yield Frame(name_of(table), title, caption, [panel], points)
 
