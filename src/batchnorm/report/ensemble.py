@@ -153,8 +153,15 @@ def heading(ours: int, theirs: int) -> str:
     return f"top-{ours}" + ("" if ours == theirs else f" (the paper's points: top-{theirs})")
 
 
+def drawn(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the seeds that all members have, which alone count."""
+    found = read(table)
+    return table[table["seed"].isin(statistics.common_seeds(found, found))]
+
+
 def words(table: pd.DataFrame, rows: pd.DataFrame) -> str:
     """What stands under the figure."""
+    table = drawn(table)
     networks = rows.loc[rows["series"] == "ours", "networks"].max()
     images = table["data.test_images"].max()
     return (
@@ -236,6 +243,7 @@ def printed(table: pd.DataFrame) -> tables.Printed | None:
 
 def table_words(table: pd.DataFrame) -> str:
     """What stands under the table, of what sets ours apart."""
+    table = drawn(table)
     return (
         f"Ours: {where(table)}, {table['data.test_images'].max():,} validation images; the errors"
         f" of one network are means over the members.{lost(read(table))} The other rows are the"
