@@ -165,7 +165,7 @@ def _initial(runs: pd.DataFrame) -> str:
     scale = _span(runs["model.init_scale"])
     if scale == "1":
         plain = (runs["model.norm"] == "none") & (runs["model.activation"] == "sigmoid")
-        tried = " (sigmoids without BN stay at chance from others too: cifar10_tune_sigmoid)"
+        tried = " (for sigmoids without BN too; cifar10_tune_sigmoid tries others)"
         convnet = runs["model.name"].iloc[0] == "convnet"
         return f"He's initial weights{tried if convnet and plain.any() else ''}"
     fixed = ", and of deviation 0.01" if (runs["model.init"] == "gaussian").any() else ""
