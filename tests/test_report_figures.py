@@ -20,7 +20,8 @@ def words(figure):
 def test_every_point_belongs_to_a_series_where_nothing_overflowed(tmp_path):
     plant(tmp_path, {arm: ALIKE[arm] for arm in ("baseline", "bn_x5")})
     points = figures.learning_rate_points(statistics.load(tmp_path), paper.curves())
-    assert set(points["series"]) == {"curve", "match", "paper"}
+    kinds = {"curve", "match", "match_seed", "paper", "paper_match"}
+    assert set(points["series"]) == kinds
 
 
 def test_a_line_per_arm_beside_the_papers(tmp_path):
@@ -36,23 +37,46 @@ def test_a_line_per_arm_beside_the_papers(tmp_path):
     assert len({c for c, _ in styles}) == len({m for _, m in styles}) == len(styles)
 
 
-def test_diamonds_stand_where_the_baselines_best_is_reached(tmp_path):
+def test_steps_to_the_baselines_best_have_a_row_of_their_own(tmp_path):
     plant(tmp_path, noise=0)
-    drawn = lines(figures.learning_rate(statistics.load(tmp_path)))
-    diamond = drawn["match: bn_x5"]
+    figure = figures.learning_rate(statistics.load(tmp_path), paper.curves())
+    (strip,) = [axes for axes in figure.axes if "steps to match" in axes.get_title(loc="left")]
+    drawn = {line.get_label(): line for line in strip.get_lines()}
     expected = 3100 * (1 / 31 + (0.62 - 0.53) / (0.66 - 0.53) / 31)
-    assert diamond.get_xdata()[0] == pytest.approx(expected)
-    assert diamond.get_ydata()[0] == pytest.approx(0.62)
+    assert drawn["match: bn_x5"].get_xdata()[0] == pytest.approx(expected)
+    assert drawn["match_seed: bn_x5"].get_xdata()[0] == pytest.approx(expected)
     assert drawn["match: baseline"].get_xdata()[0] == STEPS
-    assert "match: baseline_sigmoid" not in drawn
+    assert drawn["paper_match: bn_x5"].get_xdata()[0] == pytest.approx(STEPS * 2.1 / 31)
+    assert not any("baseline_sigmoid" in label for label in drawn)  # never
+    assert "paper_match: bn_x5_sigmoid" not in drawn  # the paper's cell is blank
+    rows = [text.get_text() for text in strip.texts]
+    assert "bn_x5  169" in rows and not any("baseline_x30" in row for row in rows)
+
+
+def test_close_ends_are_shown_larger_where_there_is_room(tmp_path):
+    high = {arm: [(0, 0.8), (1, 0.9 + 0.01 * k)] for k, arm in enumerate(("baseline", "bn_x5"))}
+    plant(tmp_path / "close", high)
+    (main, *_) = figures.learning_rate(statistics.load(tmp_path / "close")).axes
+    (inset,) = main.child_axes
+    low, top = inset.get_ylim()
+    assert 0.8 < low < 0.9 < 0.91 < top < 0.95
+    plant(tmp_path / "far", {**high, "baseline_sigmoid": [(0, 0.1), (1, 0.1)]})
+    (main, *_) = figures.learning_rate(statistics.load(tmp_path / "far")).axes
+    assert not main.child_axes
 
 
 def test_overflows_are_marked_or_listed(tmp_path):
     plant(tmp_path, {**ALIKE, "baseline_x5": 40})
     plant(tmp_path, {"baseline_x5": [(0, 0.1), (1, 0.6)]}, seeds=1, overflow=1100)
     figure = figures.learning_rate(statistics.load(tmp_path))
-    assert lines(figure)["overflow: baseline_x5"].get_xdata()[0] == 1100
-    assert "overflow: baseline_x30" not in lines(figure)
+    crosses = {
+        (line.get_label(), int(line.get_xdata()[0])): line.get_ydata()[0]
+        for line in figure.axes[0].get_lines()
+        if line.get_label().startswith("overflow")
+    }
+    assert crosses["overflow: baseline_x5", 1100] > 0.1
+    assert crosses["overflow: baseline_x5", 40] == 0  # before any accuracy
+    assert crosses["overflow: baseline_x30", 12] == 0
     assert "baseline_x30: overflowed at step 12 (3 of 3 seeds)" in words(figure)
     assert "baseline_x5: overflowed at step 40 to 1100 (3 of 3 seeds)" in words(figure)
 

@@ -59,7 +59,9 @@ def test_figure_2_has_the_papers_curves_over_ours(tmp_path):
     plant(tmp_path, noise=0)
     table = statistics.load(tmp_path)
     points = figures.learning_rate_points(table, paper.curves())
-    assert set(points["series"]) == {"curve", "match", "overflow", "paper"}
+    assert set(points["series"]) == {
+        *("curve", "match", "match_seed", "overflow", "paper", "paper_match")
+    }
     of_paper = points[(points["series"] == "paper") & (points["arm"] == "inception")]
     assert (of_paper["step"].max(), of_paper["accuracy"].max()) == (3100, 0.722)
     assert set(points.loc[points["series"] == "paper", "arm"]) == {

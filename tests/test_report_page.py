@@ -52,7 +52,7 @@ def test_plotly_knows_every_key_and_value(html):
 
 
 def test_the_frame_draws_the_points_of_the_static_figure(root, html):
-    (panel,) = frames(html)["cifar10_learning_rate-quick"]
+    panel, _ = frames(html)["cifar10_learning_rate-quick"]
     points = build.figures.learning_rate_points(
         statistics.load(root, "quick", "cifar10_learning_rate"), None
     )
@@ -98,7 +98,7 @@ def test_scale_and_stand_in_data_are_marked_in_the_frame(tmp_path):
     plant(tmp_path, seeds=1, stand_in=True)
     ((path, content),) = page.render(tmp_path).items()
     assert path.name == "STAND-IN-report.html"
-    (panel,) = frames(content.decode())["cifar10_learning_rate-quick"]
+    panel, _ = frames(content.decode())["cifar10_learning_rate-quick"]
     notes = [note["text"] for note in panel["layout"]["annotations"]]
     assert "STAND-IN DATA, quick scale" in notes
     assert "No claim is judged on it" in content.decode()
@@ -190,7 +190,7 @@ def test_hovering_says_what_a_point_is(opened):
     shown.wait_for_selector(f"{FRAME}[data-drawn]")
     panel = f"document.querySelector('{FRAME} .panel')"
     shown.evaluate(f"Plotly.Fx.hover({panel}, [{{curveNumber: 0, pointNumber: 0}}])")
-    text = shown.locator(f"{FRAME} .hoverlayer").text_content()
+    text = shown.locator(f"{FRAME} .hoverlayer").first.text_content()
     assert "baseline" in text
     assert "n 3" in text
 

@@ -16,7 +16,7 @@ from batchnorm.report.look import (
     GREY,
     GRID,
     HALO,
-    INKS,
+    OTHERS,
     PAPERS,
     WIDTH,
     bare,
@@ -31,7 +31,7 @@ EXPERIMENTS = ("imagenette_ensemble", "imagenet_ensemble")
 MEMBERS = tuple(f"member_{k}" for k in range(1, 7))
 CROPS = {"single": 1, "crops": 144}  # what an array is called, and over how many crops it is a mean
 SAYS = {"single": "1 crop", "crops": "144 crops"}
-LOOKS = {"single": INKS["bn_x5"], "crops": INKS["bn_x30"]}
+LOOKS = {"single": OTHERS[1], "crops": OTHERS[0]}
 TITLE = "errors of ensembles of networks, and of crops"
 FEW = 20  # classes below which top-5 says little, and top-2 stands in its place
 
@@ -130,13 +130,14 @@ def draw(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """The error against the number of networks, by one crop and by 144: top-1, and top-5 or -2;
     `rows` are points(table)."""
     ours, published = (rows[rows["series"] == name] for name in ("ours", "paper"))
-    figure = Figure((WIDTH, 3.6))
+    figure = Figure((WIDTH, 3.8))
     for left, (ours_k, paper_k) in zip((0.075, 0.57), kinds(rows), strict=True):
-        axes = figure.add_axes((left, 0.28, 0.41, 0.6))
+        axes = figure.add_axes((left, 0.315, 0.41, 0.57))
         _panel(axes, ours[ours["k"] == ours_k], published[published["k"] == paper_k])
         axes.set_ylabel(f"top-{ours_k} error, %")
         axes.set_title(heading(ours_k, paper_k), loc="left", pad=4)
-    figure.axes[0].legend(loc="upper right", ncols=2)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="center", ncols=4,
+                  bbox_to_anchor=(0.5, 0.165))  # fmt: skip
     title(figure, f"{data_name(table)}: {TITLE}")
     footer(figure, words(table, rows))
     return figure
@@ -173,10 +174,24 @@ def words(table: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 
 def lost(found: Members) -> str:
-    """A sentence on the networks that stayed at chance, which count all the same."""
+    """Sentences on the networks that stayed at chance, which count all the same, and on the others
+    alone."""
     names = [f"{arm} (seed {seed})" for arm, votes in found.items()
              for seed, one in votes.items() if not one.learned()]  # fmt: skip
-    return f" Stayed at chance, and count: {', '.join(names)}." if names else ""
+    by_seed = [
+        [votes[seed] for votes in found.values() if votes[seed].learned()]
+        for seed in (statistics.common_seeds(found, found) if names else [])
+    ]
+    if not all(by_seed):
+        return f" Stayed at chance, and count: {', '.join(names)}."
+    if not names:
+        return ""
+    alone = np.mean([np.mean([one.error("crops", 1) for one in rest]) for rest in by_seed])
+    together = np.mean([mean_error(rest, "crops", 1) for rest in by_seed])
+    return (
+        f" Stayed at chance, and count: {', '.join(names)}. The others, top-1 by 144 crops:"
+        f" {100 * alone:.1f} % alone, {100 * together:.1f} % together."
+    )
 
 
 def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
@@ -193,7 +208,7 @@ def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
     bare(axes, "top")
     axes.grid(axis="y", **GRID)
     axes.set(xlabel="networks", xlim=(0.7, 6.3), xticks=range(1, 7))
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    axes.set_ylim(0, min(100, axes.get_ylim()[1] * 1.25))
     axes.tick_params(color=GREY)
 
 

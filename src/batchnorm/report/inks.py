@@ -23,6 +23,18 @@ INKS = {
 INKS |= {f"inception{kind}": INKS[f"baseline{kind}"] for kind in ("", "_x5", "_sigmoid")}
 
 
+OTHERS = (  # for what is no arm of Figure 2: of Tol's colour-blind safe muted ones
+    Ink("#332288", "o"),
+    Ink("#999933", "D"),
+    Ink("#882255", "^"),
+    Ink("#44AA99", "v"),
+    Ink("#CC6677", "s"),
+    Ink("#117733", "p"),
+    Ink("#AA4499", ">"),
+    Ink("#88CCEE", "<"),
+)
+
+
 def ink(arm: str, place: int = 0) -> Ink:
-    """The ink of an arm; for one without its own, the ink at its place."""
-    return INKS.get(arm) or list(INKS.values())[place % len(INKS)]
+    """The ink of an arm; for one without its own, another by its place."""
+    return INKS.get(arm) or OTHERS[place % len(OTHERS)]

@@ -16,6 +16,7 @@ from scipy.optimize import isotonic_regression
 
 from batchnorm.report import statistics
 from batchnorm.report.inks import INKS as INKS
+from batchnorm.report.inks import OTHERS as OTHERS
 from batchnorm.report.inks import Ink
 from batchnorm.report.inks import ink as ink
 
@@ -54,7 +55,7 @@ PAPERS = {  # a line of the paper's, beside ours in the same colour: hollow mark
 
 PLAIN, BN = INKS["baseline"], Ink("#0072B2", "s")  # where norm is what sets lines apart
 GRID = {"color": "#E5E5E5", "linewidth": 0.5}
-DOTS = "Small points: one seed each; line: through the medians."
+DOTS = "Small points: one seed each; line: through the means."
 DATA_NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # by data.name, or by data.folder
 DATA_NAMES |= {"imagenette-160": "Imagenette", "imagenet": "ImageNet"}
 NETWORKS = {"small_inception": "small Inception", "inception": "Inception"}
@@ -93,9 +94,18 @@ def title(figure: Figure, text: str) -> None:
 
 def footer(figure: Figure, *paragraphs: str) -> None:
     """A caption at the foot of the figure, as wide as the figure is."""
-    points = 72 * (figure.get_figwidth() - 0.14)
-    text = "\n".join(line for words in paragraphs for line in wrapped(words, points))
+    text = "\n".join(_caption(figure.get_figwidth(), paragraphs))
     figure.text(0.01, 0.015, text, fontsize=SMALL, color=GREY, va="bottom", linespacing=1.3)
+
+
+def caption_height(width: float, *paragraphs: str) -> float:
+    """What a caption takes of the foot of a figure that wide; both in inches."""
+    return 0.1 + 1.35 * SMALL / 72 * len(_caption(width, paragraphs))
+
+
+def _caption(width: float, paragraphs: Iterable[str]) -> list[str]:
+    points = 72 * (width - 0.14)
+    return [line for words in paragraphs for line in wrapped(words, points)]
 
 
 def wrapped(words: str, points: float) -> list[str]:
@@ -123,6 +133,17 @@ def seeds_of(table: pd.DataFrame) -> str:
     return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
 
 
+def seeds_per_arm(table: pd.DataFrame) -> str:
+    """The same for a caption, such as "3 seeds per arm (bn_x30: 2)"."""
+    counts = statistics.runs(table).groupby("arm", sort=False)["seed"].nunique()
+    fewer = counts[counts < counts.max()]
+    if len(fewer) > 3:
+        return f"{seeds_of(table)} per arm"
+    most = seeds_of(table[~table["arm"].isin(fewer.index)])
+    but = ", ".join(f"{arm}: {count}" for arm, count in fewer.items())
+    return f"{most} per arm" + (f" ({but})" if but else "")
+
+
 def spread(heights: Sequence[float], gap: float, ceiling: float) -> list[float]:
     """Heights for labels, in the order given: at least `gap` apart, none above the ceiling nor, if
     there is room, below 0, and otherwise as near as can be (least squares) to those wanted."""
@@ -148,12 +169,12 @@ def render(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def seeds_and_median(
+def seeds_and_mean(
     axes: Axes, points: pd.DataFrame, x: str, y: str, of: Ink, label: str, **line: Any
 ) -> None:
-    """A small point per row, a line with large markers through the medians at each x."""
+    """A small point per row, a line with large markers through the means at each x."""
     points = points.dropna(subset=y)
-    middle = points.groupby(x)[y].median()
+    middle = points.groupby(x)[y].mean()
     axes.plot(points[x], points[y], ".", color=of.colour, markersize=3, alpha=0.7, zorder=2)
     axes.plot(middle.index, middle, color=of.colour, marker=of.marker, label=label, zorder=3,
               **(HALO | line))  # fmt: skip
@@ -212,4 +233,4 @@ def where(table: pd.DataFrame) -> str:
     declare, what they change: the name of their folder."""
     root = Path(table["file"].iloc[0]).parents[3]
     own = f", with {root.name}" if root.parent.name == "scratch" else ""
-    return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_of(table)} per arm{own}"
+    return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_per_arm(table)}{own}"

@@ -139,11 +139,12 @@ def accuracy(table: pd.DataFrame) -> Figure:
 
 def _zoom(axes: Axes, points: pd.DataFrame, planned: float) -> None:
     """The end of both curves again, in the corner that they leave free."""
-    inset = axes.inset_axes((0.38, 0.1, 0.6, 0.54))
+    inset = axes.inset_axes((0.38, 0.13, 0.6, 0.52))
     _draw_lines(inset, points)
     inset.spines["right"].set_visible(True)
     inset.set(xlim=(0, planned * 1.02), ylim=ZOOM)
-    inset.set_xticks([])
+    shown = [planned / 5, planned]
+    inset.set_xticks(shown, [thousands(step) for step in shown])
     inset.set_yticks(ZOOM, [f"{level:g}" for level in ZOOM])
     inset.tick_params(length=2)
 

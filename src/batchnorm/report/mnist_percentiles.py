@@ -128,5 +128,6 @@ def percentile_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
         f" 85th percentiles over {IMAGES:,} test images, population statistics, no units. The unit:"
         " the nearest to all others of its layer, in the seed of median final accuracy, whatever"
         f" the paper's does: {units}. The paper does not say how its unit was chosen.",
-        f"Largest vertical distance from the points of the paper: {far}.",
+        "The paper's x axes have no ticks; they are taken to be those of its Figure 1(a). Largest"
+        f" vertical distance from its points: {far}.",
     ]

@@ -202,5 +202,19 @@ def scale_words(table: pd.DataFrame) -> list[str]:
         " evaluation; layers 1 to 3 are the hidden ones. Jacobian k: of the inputs of hidden layer"
         " k's sigmoids with respect to those of layer k − 1, each unit's divided by its deviation"
         f" over the images; singular values pooled over {EXAMPLES} images. Line: median, dark: 25"
-        " to 75 %, light: 5 to 95 %; horizontal line: 1, where the paper conjectures them.",
+        " to 75 %, light: 5 to 95 %; horizontal line: 1, where the paper conjectures them."
+        f"{_cosines(shown)}",
     ]
+
+
+def _cosines(table: pd.DataFrame) -> str:
+    """How near to right angles gradients stand to weights, in a sentence: C15."""
+    names = [f"cosine/{k}" for k in LAYERS[:-1]]
+    if not set(names) <= set(table):
+        return ""
+    means = table[names].abs().mean(axis=1).groupby(table["model.norm"]).mean()
+    found = [f"{means[n]:.2g} {net.label}" for n, net in NETS.items() if n in means]
+    return (
+        " What sets the networks apart is the mean |cosine| of a hidden layer's weights and"
+        f" gradient: {', '.join(found)}; at right angles weights only grow."
+    )

@@ -164,6 +164,9 @@ def _draw_gaps(axes: Axes, found: list[Gap]) -> None:
         values = [gap.points.value for gap in found if gap.lr == lr]
         text = "\n".join(number(value, 2) for value in values)
         axes.text(lr, CEILING * 1.15, text, ha="center", va="bottom", fontsize=SMALL)
+    names = "\n".join(f"dev. {std:g}" for std in stds)
+    axes.annotate(names, (0, CEILING * 1.15), xycoords=("axes fraction", "data"), xytext=(-3, 0),
+                  textcoords="offset points", ha="right", va="bottom", fontsize=SMALL)  # fmt: skip
     axes.set_ylim(min([-0.5, *axes.get_ylim()]), CEILING * 1.1)
 
 
@@ -181,13 +184,13 @@ def _key_rates(figure: Figure, stds: list[float]) -> None:
 
 def _tune_words(table: pd.DataFrame, points: pd.DataFrame, split: str) -> list[str]:
     held = f" on {table['data.holdout'].max():,} images cut from the training set"
+    cut = any(gap.points.value > CEILING for gap in gaps(points))
     return [
         f"{run_words(table)} Best accuracy of each run (fraction)"
         f"{held if split == 'validation' else ''}: mean, bar from minimum to maximum; star: the"
         " highest mean of each network, its best. Right: the difference in percentage points, same"
-        " rate, deviation and seed, with its 95 % interval (Student's t), in numbers first"
-        " of the smaller deviation, then of the larger; a gap above"
-        f" {CEILING:g} points is drawn at {CEILING:g}."
+        " rate, deviation and seed, with its 95 % interval (Student's t), and in numbers"
+        f"{f'; a gap above {CEILING:g} points is drawn at {CEILING:g}' * cut}."
         f"{edge_words(points['lr'], points.loc[points['chosen'], 'lr'])}",
         tie_words(points),
     ]

@@ -25,7 +25,7 @@ from batchnorm.report.look import (
     judged_on,
     look,
     network_name,
-    seeds_of,
+    seeds_per_arm,
     split_of,
     title,
     where,
@@ -53,6 +53,11 @@ def network_words(table: pd.DataFrame) -> str:
     return f"{name} with BN" if (table["model.norm"] == "batch").all() else f"plain {name}"
 
 
+def ink_of(table: pd.DataFrame) -> Ink:
+    """Its ink."""
+    return BN if (table["model.norm"] == "batch").all() else PLAIN
+
+
 @look
 def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     """Best accuracy on the held-out split (fraction) against the learning rate."""
@@ -61,7 +66,7 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
     axes = figure.add_axes((0.085, 0.24, 0.895, 0.68))
     bare(axes, "top")
     axes.set_xscale("log")
-    _draw_ladder(axes, points, BN if (table["model.norm"] == "batch").all() else PLAIN)
+    _draw_ladder(axes, points, ink_of(table))
     chosen = points[points["chosen"]]
     axes.annotate(
         f"chosen: {chosen['lr'].iloc[0]:g}\n★",
@@ -86,7 +91,7 @@ def learning_rate_ladder(table: pd.DataFrame) -> Figure:
 
 def _draw_ladder(axes: Axes, points: pd.DataFrame, of: Ink) -> None:
     colour, marker = of
-    middle = points.groupby("lr")["best"].median()
+    middle = points.groupby("lr")["best"].mean()
     axes.plot(middle.index, middle, color=colour, zorder=2)
     fine, lost = points[~points["diverged"]], points[points["diverged"]]
     axes.plot(fine["lr"], fine["best"], marker, color=colour, zorder=3, **HALO)
@@ -97,7 +102,7 @@ def _ladder_words(table: pd.DataFrame) -> str:
     return (
         f"{where(table)}. Best accuracy of each run (fraction of images), on {judged_on(table)}:"
         " one point per seed, line through"
-        " the medians. Star: the highest mean, the rate chosen. Cross: overflowed, drawn at chance."
+        " the means. Star: the highest, the rate chosen. Cross: overflowed, drawn at chance."
     )
 
 
@@ -156,13 +161,13 @@ def precision(first: pd.DataFrame, second: pd.DataFrame) -> Figure:
         axes.set_xlim(-limit, limit)
         axes.tick_params(axis="x", labelbottom=quantity == rows.index[-1])
         top -= tall + 0.3
-    axes.set_xlabel("best test accuracy, percentage points")
+    axes.set_xlabel("difference in best test accuracy, percentage points")
     both = pd.concat([first, second])
     title(figure, f"{data_name(both)}: what bfloat16 changes")
     words = (
-        f"{data_name(both)}, {both['scale'].iloc[0]} scale, {seeds_of(second)} per arm, paired."
-        " Small points: one seed; large: mean; bar: 95 % interval (Student's t); a bar that leaves"
-        " the frame is read from the numbers at the right."
+        f"{data_name(both)}, {both['scale'].iloc[0]} scale, {seeds_per_arm(second)}, paired."
+        " Small points: one seed; large: mean; bar: 95 % interval (Student's t), at the right in"
+        " numbers."
     )
     footer(figure, words)
     return figure

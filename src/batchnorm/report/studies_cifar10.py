@@ -22,7 +22,7 @@ from batchnorm.report.look import (
     ink,
     judged_on,
     look,
-    seeds_and_median,
+    seeds_and_mean,
     spread,
     ticks,
     title,
@@ -45,6 +45,15 @@ def dropout_points(table: pd.DataFrame) -> pd.DataFrame:
     return points.assign(gap=(measured - last["accuracy"]).mask(last["diverged"]))
 
 
+RATES = (  # of dropout; chosen for each network
+    "each network at its own learning rate (cifar10_tune_dropout; at 0.1 cifar10_tune and _tune_bn)"
+)
+DEPTHS_RATES = (  # of depth
+    "each network at its own learning rate (cifar10_tune_depth; sigmoids without BN, which learn at"
+    " none, at the 1x rate)"
+)
+
+
 @look
 def dropout(table: pd.DataFrame) -> Figure:
     """Test accuracy, and its distance to the training accuracy, against Dropout, +- BN."""
@@ -56,7 +65,7 @@ def dropout(table: pd.DataFrame) -> Figure:
     for axes, quantity in zip(panels, ("best", "gap"), strict=True):
         for norm, of, label in (("batch", BN, "with BN"), ("none", PLAIN, "without BN")):
             part = points[points["norm"] == norm]
-            seeds_and_median(axes, part, "place", quantity, of, label)
+            seeds_and_mean(axes, part, "place", quantity, of, label)
         bare(axes, "top")
         axes.grid(axis="y", **GRID)
         axes.set_xlabel("Dropout: probability of dropping a unit")
@@ -70,8 +79,8 @@ def dropout(table: pd.DataFrame) -> Figure:
                   bbox_to_anchor=(0.995, 0.995))  # fmt: skip
     title(figure, f"{data_name(table)}: what Dropout adds, with and without BN")
     words = (
-        f"{where(table)}. Left: best accuracy of each run (fraction of test images), each network"
-        " at its own learning rate (cifar10_tune_dropout). Right: accuracy on training images less"
+        f"{where(table)}. Left: best accuracy of each run (fraction of test images), {RATES}."
+        " Right: accuracy on training images less"
         " that on test images at the end, neither augmented, with population statistics."
         f" {DOTS} The probabilities are drawn evenly apart."
     )
@@ -81,7 +90,7 @@ def dropout(table: pd.DataFrame) -> Figure:
 
 def _mark_without_dropout(axes: Axes, points: pd.DataFrame) -> None:
     """A line at the height of BN alone: Dropout helps it only where the blue line is above."""
-    level = points.loc[(points["norm"] == "batch") & (points["dropout"] == 0), "best"].median()
+    level = points.loc[(points["norm"] == "batch") & (points["dropout"] == 0), "best"].mean()
     if pd.notna(level):
         axes.axhline(level, color=BN.colour, linewidth=0.8, dashes=(4, 2), zorder=1)
         axes.annotate("BN, no Dropout", (0.02, level), xycoords=("axes fraction", "data"),
@@ -93,7 +102,7 @@ def _mark_without_dropout(axes: Axes, points: pd.DataFrame) -> None:
 
 KINDS = {
     ("batch", "relu"): ("BN, ReLU", BN, "-"),
-    ("batch", "sigmoid"): ("BN, sigmoid", INKS["bn_x5"], "--"),
+    ("batch", "sigmoid"): ("BN, sigmoid", INKS["bn_x5_sigmoid"], "--"),
     ("none", "relu"): ("no BN, ReLU", PLAIN, "-"),
     ("none", "sigmoid"): ("no BN, sigmoid", INKS["baseline_sigmoid"], "--"),
 }
@@ -118,8 +127,8 @@ def depth(table: pd.DataFrame) -> Figure:
     for (norm, activation), (label, of, style) in KINDS.items():
         part = points[(points["norm"] == norm) & (points["activation"] == activation)]
         if len(part):
-            seeds_and_median(axes, part, "depth", "best", of, label, linestyle=style)
-            middle = part.groupby("depth")["best"].median()
+            seeds_and_mean(axes, part, "depth", "best", of, label, linestyle=style)
+            middle = part.groupby("depth")["best"].mean()
             ends.append((label, of, middle.iloc[-1]))
     _label_lines(axes, ends)
     axes.axhline(CHANCE, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
@@ -132,7 +141,7 @@ def depth(table: pd.DataFrame) -> Figure:
     title(figure, f"{data_name(table)}: how deep a network still learns, with and without BN")
     words = (
         f"{where(table)}. Best accuracy of each run (fraction of test images), equally many steps"
-        f" at all depths, each network at its own learning rate (cifar10_tune_depth). {DOTS}"
+        f" at all depths, {DEPTHS_RATES}. {DOTS}"
     )
     footer(figure, words)
     return figure
@@ -166,6 +175,11 @@ def schedule_points(table: pd.DataFrame) -> pd.DataFrame:
     return every.assign(chosen=every["final_lr"] == means.loc[means["best"].idxmax(), "final_lr"])
 
 
+def dots(points: pd.DataFrame) -> str:
+    """What the points of runs are."""
+    return DOTS if points["seed"].nunique() > 1 else "A point is one run."
+
+
 @look
 def schedule(table: pd.DataFrame) -> Figure:
     """Best accuracy on the held-out split against the rate left at the end, a line per arm."""
@@ -176,7 +190,7 @@ def schedule(table: pd.DataFrame) -> Figure:
     axes.set_ylim(max(0, low - 0.05 * (high - low) - 0.01), high + 0.1 * (high - low) + 0.01)
     for place, kind in enumerate(paper.ordered(set(points["kind"]) - {"mean"})):
         part = points[points["kind"] == kind]
-        seeds_and_median(axes, part, "final_lr", "best", ink(kind, place), kind)
+        seeds_and_mean(axes, part, "final_lr", "best", ink(kind, place), kind)
     means = points[points["kind"] == "mean"]
     axes.plot(means["final_lr"], means["best"], "D--", color=GREY, markersize=6, label="mean",
               **HALO)  # fmt: skip
@@ -191,10 +205,10 @@ def schedule(table: pd.DataFrame) -> Figure:
              ylabel="best validation accuracy")  # fmt: skip
     ticks(axes, points["final_lr"])
     title(figure, f"{data_name(table)}: the decay of the learning rate that all arms share")
-    dots = DOTS if points["seed"].nunique() > 1 else "A point is one run."
     words = (
         f"{where(table)}. Best accuracy of each run (fraction), on {judged_on(table)}."
-        f" {dots} Diamonds: the mean of the arms; star: its highest value, which the rule chooses."
+        f" {dots(points)} Diamonds: the mean of the arms; star: its highest value, which the rule"
+        " chooses."
         f"{edge_words(points['final_lr'], [best['final_lr']])}"
     )
     footer(figure, words)

@@ -4,7 +4,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from batchnorm.report import statistics
-from batchnorm.report.look import BN, GREY, GRID, HALO, WIDTH, bare, data_name, footer, look, title
+from batchnorm.report.look import (
+    BN,
+    GREY,
+    GRID,
+    HALO,
+    SMALL,
+    WIDTH,
+    bare,
+    data_name,
+    footer,
+    interval,
+    look,
+    title,
+)
 from batchnorm.report.look import where as where_run
 
 REFERENCE = "bn_x5"
@@ -38,7 +51,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """A row per change: the difference to BN-x5 of each seed, their mean and its interval."""
     rows = points(table)
     figure = Figure((WIDTH, 3.4))
-    axes = figure.add_axes((0.32, 0.31, 0.66, 0.59))
+    axes = figure.add_axes((0.32, 0.31, 0.47, 0.59))
     arms = list(dict.fromkeys(rows["arm"]))
     for y, arm in enumerate(arms):
         part = rows[rows["arm"] == arm]
@@ -46,6 +59,8 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.plot(seeds["points"], [y + 0.28] * len(seeds), ".", color=BN.colour, markersize=3)
         axes.plot([mean["low"], mean["high"]], [y, y], color=BN.colour)
         axes.plot(mean["points"], y, BN.marker, color=BN.colour, **HALO)
+        axes.text(1.02, y, interval(mean, 1), va="center", fontsize=SMALL,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(arms)), [CHANGES[arm] for arm in arms])
     axes.set_ylim(max(len(arms), 1) - 0.4, -0.6)

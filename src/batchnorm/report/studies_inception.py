@@ -89,8 +89,8 @@ def draw(table: pd.DataFrame) -> Figure:
     """Accuracies on training and on test images, ours and the published ones, a line a network."""
     rows = published(table).iloc[::-1].reset_index(drop=True)
     figure = Figure((look.WIDTH, 3.2))
-    for split, left in (("train", 0.245), ("test", 0.64)):
-        axes = figure.add_axes((left, 0.36, 0.345, 0.5))
+    for split, left in (("train", 0.245), ("test", 0.635)):
+        axes = figure.add_axes((left, 0.36, 0.25, 0.5))
         _draw_split(axes, rows, split)
         axes.set_yticks(range(len(rows)), names(rows) if split == "train" else [])
     handles, labels = axes.get_legend_handles_labels()
@@ -110,10 +110,16 @@ def _draw_split(axes: Axes, rows: pd.DataFrame, split: str) -> None:
         if split == "test":
             axes.hlines(ours.index, ours["low"], ours["high"], color=ink.colour, linewidth=1)
         axes.plot(ours[split], ours.index, ink.marker, color=ink.colour, label=label, **look.HALO)
-    axes.plot(rows[f"published_{split}"], rows.index, "D", color="white", markeredgecolor="black",
-              label="published", zorder=1)  # fmt: skip
+    theirs = rows[f"published_{split}"]
+    axes.plot(theirs, rows.index, "D", markersize=6, markerfacecolor="none",
+              markeredgecolor="black", label="published", zorder=5)  # fmt: skip
+    beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": look.SMALL}
+    for y, (own, one) in enumerate(zip(rows[split], theirs, strict=True)):
+        here = "–" if pd.isna(own) else f"{100 * own:.1f}"
+        axes.text(1.03, y, f"{here} / {100 * one:.1f}", **beside)
+    axes.text(1.03, len(rows), "ours / theirs, %", **beside)
     axes.axvline(statistics.CHANCE, color=look.GREY, linewidth=0.8, linestyle=":", zorder=0)
-    axes.set(xlim=(0, 1.03), ylim=(-0.6, len(rows) - 0.4))
+    axes.set(xlim=(0, 1.05), ylim=(-0.6, len(rows) - 0.4))
     axes.set_xlabel(
         f"accuracy on {'training' if split == 'train' else 'test'} images (dots: chance)"
     )

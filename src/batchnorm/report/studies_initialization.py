@@ -12,7 +12,6 @@ from batchnorm.report.look import (
     GREY,
     GRID,
     HALO,
-    INKS,
     PLAIN,
     SMALL,
     WIDTH,
@@ -21,21 +20,21 @@ from batchnorm.report.look import (
     data_name,
     footer,
     look,
-    seeds_and_median,
+    seeds_and_mean,
     ticks,
     title,
     where,
 )
 
 FIXED = 1000 * 3  # where the fixed Gaussian stands on the axis of scales
-WATCHED = {  # arms whose weights are drawn over time
-    "bn_0.001": INKS["baseline_sigmoid"],
-    "bn_0.01": INKS["baseline_x5"],
-    "bn_0.1": INKS["bn_x5"],
+WATCHED = {  # arms whose weights are drawn over time: the larger they begin, the darker
+    "bn_0.001": Ink("#9FC5E8", "p"),
+    "bn_0.01": Ink("#6FA8DC", "v"),
+    "bn_0.1": Ink("#3D85C6", "^"),
     "bn_1": BN,
-    "bn_10": Ink("#D55E00", "D"),
-    "bn_100": INKS["bn_x5_sigmoid"],
-    "bn_gaussian": Ink("#8B4513", "h"),
+    "bn_10": Ink("#0B4F83", "D"),
+    "bn_100": Ink("#062E4F", ">"),
+    "bn_gaussian": Ink("#B0713A", "h"),
     "plain_1": PLAIN,
     "plain_gaussian": Ink("#7F7F7F", "<"),
 }
@@ -99,15 +98,23 @@ def draw(table: pd.DataFrame) -> Figure:
                   columnspacing=1.2)  # fmt: skip
     title(figure, f"{data_name(table)}: initial weights, with and without BN")
     words = (
-        f"{where(table)}, no L2 penalty. Left: accuracy (fraction of test images) after equally"
-        f" many steps; chance where a run overflowed. {DOTS} Band: within 0.05 of the best median"
-        " with BN over scales 0.1 to 10. Right: medians over the seeds of the length of a layer's"
-        " weights, and of the learning rate over its square (section 3.3), geometric means over"
-        " all weight layers but the last; arm names end in the initial scale. Fixed, gaussian:"
-        " deviation 0.01 in every layer."
+        f"{where(table)}, no L2 penalty, {rates(table)}. Left: accuracy (fraction of test images)"
+        f" after equally many steps; chance where a run overflowed. {DOTS} Band: within 0.05 of"
+        " the best mean with BN over scales 0.1 to 10. Right: medians over the seeds of the length"
+        " of a layer's weights, and of the learning rate over its square (section 3.3), geometric"
+        " means over all weight layers but the last; arm names end in the initial scale. Fixed,"
+        " gaussian: deviation 0.01 in every layer."
     )
     footer(figure, words)
     return figure
+
+
+def rates(table: pd.DataFrame) -> str:
+    """The learning rate of each network, in words."""
+    found = table.groupby("model.norm")["optim.lr"].unique()
+    words = {"batch": "with BN", "none": "without"}
+    parts = [f"{'/'.join(f'{lr:g}' for lr in found[n])} {words[n]}" for n in words if n in found]
+    return f"one learning rate for all scales ({', '.join(parts)})"
 
 
 def _draw_line(axes: Axes, part: pd.DataFrame, of: Ink, arm: str) -> None:
@@ -122,9 +129,9 @@ def _draw_ends(axes: Axes, ends: pd.DataFrame) -> None:
     scaled, fixed = ends[ends["scale"].notna()], ends[ends["scale"].isna()]
     for norm, of, label in (("batch", BN, "with BN"), ("none", PLAIN, "without BN")):
         part = scaled[scaled["norm"] == norm]
-        seeds_and_median(axes, part, "scale", "value", of, label)
+        seeds_and_mean(axes, part, "scale", "value", of, label)
         apart = fixed[fixed["norm"] == norm].assign(scale=FIXED)
-        seeds_and_median(axes, apart, "scale", "value", of, "_" + label)
+        seeds_and_mean(axes, apart, "scale", "value", of, "_" + label)
     _band(axes, scaled)
     axes.axhline(0.1, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
     ticks(axes, [*scaled["scale"], *([FIXED] if len(fixed) else [])])
@@ -144,5 +151,5 @@ def _band(axes: Axes, scaled: pd.DataFrame) -> None:
     """What counts as flat (claim C14): within 0.05 of BN's best over scales 0.1 to 10."""
     near = scaled[(scaled["norm"] == "batch") & scaled["scale"].between(0.099, 10.1)]
     if len(near):
-        best = near.groupby("scale")["value"].median().max()
+        best = near.groupby("scale")["value"].mean().max()
         axes.fill_between([0.1, 10], best - 0.05, best, color=BN.colour, alpha=0.15, lw=0, zorder=1)

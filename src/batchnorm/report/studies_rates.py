@@ -21,6 +21,25 @@ from batchnorm.report.look import (
     where,
 )
 
+SUBJECTS = {  # of an experiment, after the name of its data
+    "cifar10_tune_dropout": "learning rates, by Dropout",
+    "cifar10_tune_depth": "learning rates, by depth",
+    "cifar10_tune_ablations": "learning rates, by batch size and of sigmoids with BN",
+    "cifar10_tune_sigmoid": "is there a start from which 10 sigmoid layers learn without BN?",
+}
+NAMES = {  # what the names of arms say
+    "cifar10_tune_dropout": "Arms end in the probability of dropping a unit.",
+    "cifar10_tune_depth": "Arms end in the number of weight layers.",
+    "cifar10_tune_ablations": "Arms end in the images in a mini-batch.",
+    "cifar10_tune_sigmoid": "Initial weights: He's; Glorot's; four times Glorot's deviation;"
+    " deviation 0.01 in every layer.",
+}
+
+
+def subject(table: pd.DataFrame) -> str:
+    """What the study asks."""
+    return SUBJECTS.get(table["experiment"].iloc[0], "the learning rate of every arm")
+
 
 def points(table: pd.DataFrame) -> pd.DataFrame:
     """What draw draws: one row per run: arm (without its rate), lr, seed, best, diverged, chosen.
@@ -46,18 +65,23 @@ def words(
     table: pd.DataFrame,
     drawn: str = "mean over the seeds",
     star: str = "Framed, in bold",
-    lost: str = "×: overflowed",
+    lost: str = "× n: n of the seeds overflowed, and count as chance",
 ) -> str:
     """What the figure shows, as its caption: what is drawn of the seeds, and how the rates chosen
     and what is lost are."""
     found = points(table)
     edge = at_edge(found)
-    at = f" At an edge of the ladder, so that better may lie beyond: {', '.join(edge)}."
-    return (
+    more = [
         f"{where(table)}. Best accuracy (fraction of {judged_on(table)}; {drawn}) of each arm at"
-        f" each rate. {star}: the rate chosen, that of the highest mean, for an arm that reaches"
-        f" {UNTRAINED:g} at some rate; {lost}.{_alike(table)}" + at * bool(edge)
-    )
+        f" each rate; chance is {statistics.CHANCE:g}.",
+        f"{star}: the rate chosen, that of the highest mean." * bool(found["chosen"].any()),
+        f"No arm has learned: reached {UNTRAINED:g}, at some rate." * (not found["chosen"].any()),
+        f"{lost}." * bool(found["diverged"].any()),
+        _alike(table),
+        f"At an edge of the ladder, so that better may lie beyond: {', '.join(edge)}." * bool(edge),
+        NAMES.get(table["experiment"].iloc[0], ""),
+    ]
+    return " ".join(filter(None, more))
 
 
 def _alike(table: pd.DataFrame) -> str:
@@ -66,7 +90,7 @@ def _alike(table: pd.DataFrame) -> str:
     if len(kinds) > 1:
         return ""
     ((norm, activation),) = kinds
-    return f" All: {activation}, with{'out' if norm == 'none' else ''} BN."
+    return f"All: {activation}, with{'out' if norm == 'none' else ''} BN."
 
 
 @look
@@ -85,7 +109,7 @@ def draw(table: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(arms)), arms)
     axes.set(xlim=(-0.5, len(rates) - 0.5), ylim=(len(arms) - 0.5, -0.5))
     axes.set_xlabel("initial learning rate")
-    title(figure, f"{data_name(table)}: the learning rate of every arm")
+    title(figure, f"{data_name(table)}: {subject(table)}")
     footer(figure, words(table))
     return figure
 
@@ -98,7 +122,8 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: pd.DataFrame, most: float) -> N
     frame = {"edgecolor": "black", "linewidth": 1.2} if chosen else {"linewidth": 0}
     colour = to_rgba(BN.colour, shade)
     axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, **frame))
-    text = "×" if cell["diverged"].all() else f"{mean:.3f}"
+    lost = int(cell["diverged"].sum())
+    text = f"{mean:.3f}" + (f"  × {lost}" if lost else "")
     weak = cell["diverged"].all() or mean < UNTRAINED
     axes.text(x, y, text, ha="center", va="center", weight="bold" if chosen else "normal",
               color=GREY if weak else "black")  # fmt: skip

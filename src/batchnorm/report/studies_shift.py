@@ -24,12 +24,12 @@ ARMS = {  # an arm's ink, its line, and its name
     "plain": (PLAIN, "-", "without BN"),
     "bn": (BN, "-", "with BN"),
     "plain_noisy": (Ink("#7F7F7F", "v"), "--", "without BN, noisy"),
-    "bn_noisy": (Ink("#D55E00", "^"), "--", "with BN, noisy"),
+    "bn_noisy": (Ink("#6FA8DC", "^"), "--", "with BN, noisy"),
 }
 PANELS = {  # a quantity, and what it is
     "accuracy": "test accuracy",
-    "moved": "a step moves inputs, deviations",
-    "agreement": "a step turns gradients, cosine",
+    "moved": "shift of a unit's mean input (log)",
+    "agreement": "agreement of gradients (cosine)",
 }
 
 
@@ -85,10 +85,12 @@ def _draw_panel(axes: Axes, found: pd.DataFrame) -> None:
 def words_of(table: pd.DataFrame) -> str:
     """What stands under the figure."""
     return (
-        f"{where(table)}, all at one learning rate. Line: median, band: minimum to maximum. Noisy:"
-        " each map is scaled and moved before its nonlinearity, by noise of another distribution"
-        " at each step. Middle: how far one more step moves a unit's mean input over a fixed"
-        " batch (with BN hardly farther than beta). Right: the cosine between a layer's gradients"
-        " before and after the layers before it have taken that step; nearer to 1 is less internal"
-        " covariate shift, by the definition of Santurkar et al. (2018). Both: means over layers."
+        f"{where(table)}, all at one learning rate, {table['optim.lr'].iloc[0]:g}. Line: median,"
+        " band: minimum to maximum. Noisy: each map is scaled and moved before its nonlinearity, by"
+        " noise of another distribution at each step. Middle: how far one more step moves a unit's"
+        " mean input over a fixed batch, in the unit's standard deviations; with BN, without noise,"
+        " that mean is beta, whatever the layers before do, so what moves is beta alone. Right: the"
+        " cosine between a layer's gradients before and after the layers before it have taken that"
+        " step; 1 is no internal covariate shift, by the definition of Santurkar et al. (2018)."
+        " Both: means over layers."
     )

@@ -104,10 +104,9 @@ def _sections(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for experiment in found:
         there = [one for one in statistics.SCALES if (experiment, one) in by_scale]
         scales = sorted(there, key=lambda one: -len(statistics.runs(by_scale[experiment, one])))
-        yield {
-            "name": experiment,
-            "scales": [_at_scale(by_scale[experiment, one], every[one]) for one in scales],
-        }
+        made = [_at_scale(by_scale[experiment, one], every[one]) for one in scales]
+        titles = [frame["title"] for at in made for frame in at["frames"]]
+        yield {"name": experiment, "title": "; ".join(dict.fromkeys(titles)), "scales": made}
 
 
 def _at_scale(rows: pd.DataFrame, every: pd.DataFrame) -> dict[str, Any]:
@@ -156,14 +155,17 @@ def _template() -> jinja2.Template:
 CORNERS = {  # of a swatch's mark: how many, and the angle of the first, in degrees
     **{"square": (4, 45), "diamond": (4, 0), "star": (5, -90), "hexagram": (6, -90)},
     **{"triangle-up": (3, -90), "triangle-down": (3, 90), "triangle-left": (3, 180)},
-    **{"triangle-right": (3, 0), "circle": (24, 0), "x": (4, 0)},
+    **{"triangle-right": (3, 0), "circle": (24, 0)},
 }
-assert set(CORNERS) == set(SYMBOLS.values())
+CROSS = "9,3 11,1 14,5 17,1 19,3 15,7 19,11 17,13 14,9 11,13 9,11 13,7"  # around (14, 7)
+assert {*CORNERS, "x"} == set(SYMBOLS.values())
 
 
 def _polygon(symbol: str) -> str:
     """The points of a mark in a legend's swatch, around (14, 7), as SVG has them; a star has inner
     corners too."""
+    if symbol == "x":
+        return CROSS
     corners, first = CORNERS[symbol.removesuffix("-open")]
     radii = (6.0, 2.7) if symbol in ("star", "hexagram") else (5.0,)
     n = corners * len(radii)

@@ -19,6 +19,7 @@ from batchnorm.report.page.parts import Frame, Panel
 from batchnorm.report.page.traces import (
     BAND,
     DOTTED,
+    MEAN,
     MEDIAN,
     PAPER,
     SHORT,
@@ -27,6 +28,7 @@ from batchnorm.report.page.traces import (
     dots,
     line,
     of_net,
+    rows_of,
     seeds,
 )
 
@@ -53,28 +55,35 @@ def _accuracies(table: pd.DataFrame, published: pd.DataFrame | None) -> Frame:
     traces = [trace for arm in arms for trace in _arm(arm, table, points, inks[arm])]
     match = points.loc[points["series"] == "match", "accuracy"]
     lines = (("y", float(match.iloc[0])),) if len(match) else ()
-    panel = Panel(traces, STEPS, f"{split_of(table)} accuracy", lines=lines, height=460,
-                  layout={"yaxis": {"rangemode": "tozero"}})  # fmt: skip
+    panels = [Panel(traces, STEPS, f"{split_of(table)} accuracy", lines=lines, height=460,
+                    wide=True, layout={"yaxis": {"rangemode": "tozero"}})]  # fmt: skip
     caption = [
         f"{look.where(table)}, steps of {table['data.batch_size'].iloc[0]} images. Accuracy:"
-        " fraction of images, population statistics. Median, and band from minimum to maximum, over"
+        f" fraction of images. {figures.POPULATION} Median, and band from minimum to maximum, over"
         " the seeds still running."
     ]
+    compared = figures.compared(table, points)
+    if compared:
+        traces = [trace for arm in compared for trace in _matches(arm, points, inks[arm])]
+        panels.append(Panel(traces, STEPS, "", "steps to match the baseline's best", may_log="x",
+                            wide=True, **rows_of(compared)))  # fmt: skip
     if len(match):
         caption[0] += (
-            f" Dotted line and diamonds: the baseline's best accuracy, {match.iloc[0]:.3f}, and"
-            " the median steps to it."
+            f" Dotted line: the baseline's best accuracy, {match.iloc[0]:.3f}. Steps to match: each"
+            " seed to the best of its own baseline, so not where median curves cross; large marks:"
+            " medians, one that never gets there counting as the slowest."
         )
     if (points["series"] == "paper").any():
         caption[0] += (
-            " Dashed: the paper's networks on ImageNet (its Figure 2), their 31 million steps laid"
-            " on our baseline's run."
+            " Dashed, hollow marks: the paper's networks on ImageNet (its Figures 2 and 3), read"
+            " off its plot (within 0.003), their 31 million steps laid on our baseline's run; its"
+            " BN-x5 is drawn to 2.1 million only."
         )
     words = ", ".join(filter(None, [look.network_name(table), "accuracy against steps"])) + (
         f", {look.with_bn(table)}" if published is not None else ""
     )
     name = table["experiment"].iloc[0]
-    return Frame(name, words, caption + figures.overflows(table), [panel], points)
+    return Frame(name, words, caption + figures.overflows(table), panels, points)
 
 
 def _arm(arm: str, table: pd.DataFrame, points: pd.DataFrame, of: Ink) -> Iterator[Trace]:
@@ -91,15 +100,24 @@ def _arm(arm: str, table: pd.DataFrame, points: pd.DataFrame, of: Ink) -> Iterat
         millions = read["step"] * 31 / table.loc[table["arm"] == baseline, "planned"].max()
         notes = [f"{paper.values()['arms'][arm]}, {m:.3g} million steps" for m in millions]
         yield line(arm, PAPER, read["step"], read["accuracy"], of, SHORT, True, size=6, note=notes)
-    if "match" in series:
-        at = series["match"]
-        big = line(arm, "steps to match the baseline", at["step"], at["accuracy"],
-                   Ink(of.colour, "D"), marks="markers", size=11)  # fmt: skip
-        yield {**big, "marker": {**big["marker"], "line": {"color": "#000000", "width": 1.5}}}
     if "overflow" in series and series["overflow"]["accuracy"].notna().any():
         at = series["overflow"].dropna(subset="accuracy")
         yield line(arm, "overflowed", at["step"], at["accuracy"], Ink(of.colour, "x"),
                    marks="markers", size=9)  # fmt: skip
+
+
+def _matches(arm: str, points: pd.DataFrame, of: Ink) -> Iterator[Trace]:
+    """A row: the steps of each seed to the baseline's best, their median, and the paper's."""
+    series = {name: part for name, part in points[points["arm"] == arm].groupby("series")}
+    for name, layer, how in (
+        ("match", MEDIAN, {"size": 11}),
+        ("paper_match", PAPER, {"hollow": True, "size": 9}),
+    ):
+        if name in series:
+            at = series[name]["step"]
+            yield line(arm, layer, at, [arm] * len(at), of, marks="markers", **how)
+    if "match_seed" in series:
+        yield dots(arm, series["match_seed"].assign(label=arm), "step", "label", of)
 
 
 def _there(table: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -218,7 +236,7 @@ def _drift_arm(arm: str, part: pd.DataFrame) -> list[Trace]:
     means = part.dropna(subset="drift").groupby("layer")["drift"].mean()
     hollow = arm in PAIRS[1]
     return [
-        line(group, "mean", means.index, means, of, dash, hollow),
+        line(group, MEAN, means.index, means, of, dash, hollow),
         dots(group, part, "layer", "drift", of),
     ]
 

@@ -67,4 +67,4 @@ def _by_crops(label: str, of: Ink, ours: pd.DataFrame, published: pd.DataFrame) 
     yield band(label, BAND, pd.Series(middle.index, middle.index), part["low"].min(),
                part["high"].max(), of)  # fmt: skip
     theirs = published[published["series"] == "paper"].sort_values("networks")
-    yield line(label, PAPER, theirs["networks"], theirs["error"], Ink(of.colour, "D"), SHORT, True)
+    yield line(label, PAPER, theirs["networks"], theirs["error"], of, SHORT, True)

@@ -16,10 +16,10 @@ from batchnorm.report.look import DOTS, GREY, Ink, split_of
 from batchnorm.report.mnist import NETS
 from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.traces import (
-    MEDIAN,
+    MEAN,
     SHORT,
     Trace,
-    dots_and_median,
+    dots_and_mean,
     interval,
     line,
     of_net,
@@ -35,7 +35,7 @@ def ticks_at(points: pd.DataFrame, x: str) -> dict[str, dict]:
 def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """Best accuracy against the learning rate."""
     points, network = studies.ladder_points(table), studies.network_words(table)
-    traces = dots_and_median(network, points, "lr", "best", look.ink("", 0))
+    traces = dots_and_mean(network, points, "lr", "best", studies.ink_of(table))
     lost = points[points["diverged"]]
     if len(lost):
         traces.append(line("overflowed", "seeds", lost["lr"], lost["best"], Ink(GREY, "x"),
@@ -48,6 +48,7 @@ def ladder(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         f"{look.where(table)}. Best accuracy of each run (fraction of images), on"
         f" {look.judged_on(table)}. {DOTS} Dotted line: the rate with the highest mean, {chosen:g},"
         " which was chosen. A run that overflowed is drawn at chance."
+        + look.edge_words(points["lr"], [chosen])
     ]
     yield Frame(name_of(table), f"learning rate of the {network}", caption, [panel], points)
 
@@ -56,23 +57,22 @@ def of_every_arm(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """Best accuracy of every arm at every rate."""
     points = studies_rates.points(table)
     without = set(table.loc[table["model.norm"] == "none", "arm"].str.rpartition("_")[0])
-    traces, places = [], {"solid": 0, "dash": 0}
+    traces, places = [], {"solid": 0, SHORT: 0}
     for arm, part in points.groupby("arm", sort=False):
-        dash = "dash" if arm in without else "solid"
-        traces += dots_and_median(arm, part, "lr", "best", look.ink("", places[dash]), dash)
+        dash = SHORT if arm in without else "solid"
+        traces += dots_and_mean(arm, part, "lr", "best", look.ink("", places[dash]), dash)
         places[dash] += 1
-    chosen = points[points["chosen"]]
-    traces.append(line("chosen", "seeds", chosen["lr"], chosen["best"], Ink("#000000", "p"),
+    chosen = points[points["chosen"]].groupby("arm", sort=False)[["lr", "best"]].mean()
+    traces.append(line("chosen", MEAN, chosen["lr"], chosen["best"], Ink("#000000", "p"),
                        marks="markers"))  # fmt: skip
     panel = Panel(traces, "initial learning rate", f"best {split_of(table)} accuracy", log="x",
                   layout=ticks_at(points, "lr"))  # fmt: skip
-    lost = "overflowed: drawn at chance. Dashed lines: without BN"
+    lost = "Overflowed runs count, and are drawn, as chance"
     caption = [
-        studies_rates.words(
-            table, "small points: seeds; lines: through their medians", "Stars", lost
-        )
+        studies_rates.words(table, "small points: seeds; lines: through their means", "Stars", lost)
+        + " Dashed: without BN." * (SHORT in {trace["line"]["dash"] for trace in traces})
     ]
-    title = "the learning rate of every arm, chosen on held-out images"
+    title = studies_rates.subject(table)
     yield Frame(name_of(table), title, caption, [panel], points)
 
 
@@ -84,7 +84,7 @@ def mnist_rates(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     for (norm, std), part in points.groupby(["norm", "std"], sort=False):
         of, dash = of_net(NETS[norm])
         name, hollow = f"{NETS[norm].label}, deviation {std:g}", std != deviations[-1]
-        traces += dots_and_median(name, part, "lr", "accuracy", of, dash, hollow=hollow)
+        traces += dots_and_mean(name, part, "lr", "accuracy", of, dash, hollow=hollow)
     found = mnist_tune.gaps(points)
     ticks = ticks_at(points, "lr")
     left = Panel(traces, "learning rate", f"best {split_of(table)} accuracy", "accuracy", log="x",
@@ -121,9 +121,9 @@ def schedule(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     traces = []
     for place, kind in enumerate(paper.ordered(set(points["kind"]) - {"mean"})):
         part = points[points["kind"] == kind]
-        traces += dots_and_median(kind, part, "final_lr", "best", look.ink(kind, place))
+        traces += dots_and_mean(kind, part, "final_lr", "best", look.ink(kind, place))
     means = points[points["kind"] == "mean"]
-    traces.append(line("mean of the arms", MEDIAN, means["final_lr"], means["best"],
+    traces.append(line("mean of the arms", MEAN, means["final_lr"], means["best"],
                        Ink(GREY, "D"), SHORT))  # fmt: skip
     chosen = means.loc[means["chosen"], "final_lr"].iloc[0]
     panel = Panel(traces, "final_lr: the rate at the end, as a share of the initial rate",
@@ -131,8 +131,8 @@ def schedule(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   layout=ticks_at(points, "final_lr"))  # fmt: skip
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction), on {look.judged_on(table)}."
-        f" {DOTS} Dotted line: where the mean of the arms is highest, {chosen:g}, which the"
-        " rule chooses."
+        f" {studies_cifar10.dots(points)} Dotted line: where the mean of the arms is highest,"
+        f" {chosen:g}, which the rule chooses." + look.edge_words(points["final_lr"], [chosen])
     ]
     title = "the decay of the learning rate that all arms share"
     yield Frame(name_of(table), title, caption, [panel], points)

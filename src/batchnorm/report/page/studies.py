@@ -22,12 +22,13 @@ from batchnorm.report.page.parts import Frame, Panel, name_of
 from batchnorm.report.page.rates import ticks_at
 from batchnorm.report.page.traces import (
     BAND,
+    MEAN,
     MEDIAN,
     SHORT,
     band,
     differences,
     dots,
-    dots_and_median,
+    dots_and_mean,
     interval,
     line,
     of_net,
@@ -73,7 +74,7 @@ def dropout(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     panels = [
         Panel(
             [trace for norm, of, label in OF_NORM
-             for trace in dots_and_median(label, points[points["norm"] == norm], "dropout", y, of)],
+             for trace in dots_and_mean(label, points[points["norm"] == norm], "dropout", y, of)],
             "Dropout: probability of dropping a unit",
             words,
             may_log="",
@@ -86,8 +87,8 @@ def dropout(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         )
     ]  # fmt: skip
     caption = [
-        f"{look.where(table)}. Best accuracy of each run (fraction of test images), each network at"
-        " its own learning rate (cifar10_tune_dropout); accuracy on training images less that on"
+        f"{look.where(table)}. Best accuracy of each run (fraction of test images),"
+        f" {studies_cifar10.RATES}; accuracy on training images less that on"
         f" test images at the end, neither augmented, with population statistics. {DOTS}"
     ]
     yield Frame(name_of(table), "what Dropout adds, with and without BN", caption, panels, points)
@@ -100,12 +101,12 @@ def depth(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     for (norm, activation), (label, of, style) in studies_cifar10.KINDS.items():
         part = points[(points["norm"] == norm) & (points["activation"] == activation)]
         dash = SHORT if style == "--" else "solid"
-        traces += dots_and_median(label, part, "depth", "best", of, dash) if len(part) else []
+        traces += dots_and_mean(label, part, "depth", "best", of, dash) if len(part) else []
     panel = Panel(traces, "weight layers", "best test accuracy", log="x", lines=(("y", CHANCE),),
                   layout=ticks_at(points, "depth"))  # fmt: skip
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction of test images), equally many"
-        " steps at all depths, each network at its own learning rate (cifar10_tune_depth)."
+        f" steps at all depths, {studies_cifar10.DEPTHS_RATES}."
         f" {DOTS} Dotted line: chance."
     ]
     title = "how deep a network still learns, with and without BN"
@@ -120,7 +121,7 @@ def mnist_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         of, dash = of_net(NETS[norm])
         part = part.assign(error=1 - part["accuracy"])
         means = part.groupby("std")["error"].mean()
-        traces.append(line(NETS[norm].label, "mean", means.index, means, of, dash))
+        traces.append(line(NETS[norm].label, MEAN, means.index, means, of, dash))
         traces.append(dots(NETS[norm].label, part, "std", "error", of))
     panel = Panel(traces, "deviation of the initial weights",
                   f"test error after {table['planned'].max():,} steps", log="xy",
@@ -136,14 +137,17 @@ def cifar10_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     """Accuracy after equal steps against the initial scale; weights and their rate over time."""
     points = studies_initialization.points(table)
     ends = points[points["series"] == "last"].copy()
+    fixed = ends["scale"].isna()
     ends["scale"] = ends["scale"].fillna(studies_initialization.FIXED)
     traces = []
     for norm, of, label in OF_NORM:
-        traces += dots_and_median(label, ends[ends["norm"] == norm], "scale", "value", of)
+        for apart in (~fixed, fixed):  # not joined by a line
+            part = ends[(ends["norm"] == norm) & apart]
+            traces += dots_and_mean(label, part, "scale", "value", of) if len(part) else []
     ticks = ticks_at(ends, "scale")
     text = ticks["xaxis"]["ticktext"]
-    fixed = f"{studies_initialization.FIXED:g}"
-    ticks["xaxis"]["ticktext"] = ["fixed 0.01" if one == fixed else one for one in text]
+    place = f"{studies_initialization.FIXED:g}"
+    ticks["xaxis"]["ticktext"] = ["fixed 0.01" if one == place else one for one in text]
     panels = [Panel(traces, "deviation of the initial weights / He's", "test accuracy at the end",
                     log="x", may_log="x", lines=(("y", CHANCE),), layout=ticks)]  # fmt: skip
     for series, words in (("weights", "|W|, per layer"), ("rate", "effective rate lr / |W|²")):
@@ -156,7 +160,8 @@ def cifar10_scales(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         ]  # fmt: skip
         panels += [Panel(lines, STEPS, words, log="y", may_log="y")] if lines else []
     caption = [
-        f"{look.where(table)}, no L2 penalty. Accuracy (fraction of test images) after equally"
+        f"{look.where(table)}, no L2 penalty, {studies_initialization.rates(table)}."
+        " Accuracy (fraction of test images) after equally"
         f" many steps; chance (dotted) where a run overflowed. {DOTS} Over the steps: medians over"
         " the seeds of the length of a layer's weights, and of the learning rate over its square"
         " (section 3.3), geometric means over all weight layers but the last; arm names end in the"
@@ -176,16 +181,21 @@ def ablations(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     for _, rows in changed.groupby("arm", sort=False):
         first = rows.iloc[0]
         _, of, group = OF_NORM[0 if first["arm"].startswith("bn") else 1]
-        labels.append(f"{first['group'].split('  ')[0]} {first['change']}")
+        labels.append(f"{first['group'].removesuffix('  the transform')}: {first['change']}")
         traces += differences(group, labels[-1], rows, of)
+    rows = rows_of(labels)
+    limit = look.half_frame(changed)
+    rows["layout"]["xaxis"] = {"range": [-limit, limit]}
     panels = [Panel(traces, "best test accuracy with − without, percentage points", "",
-                    "one change at a time", may_log="", lines=(("x", 0),),
-                    wide=True, **rows_of(labels))]  # fmt: skip
+                    "one change at a time", may_log="", lines=(("x", 0),), wide=True,
+                    **rows)]  # fmt: skip
     panels += [_batches(points), _inference(points)]
     caption = [
         f"{look.where(table)}, paired by seed. Differences: large mark: mean, with its 95 %"
-        " interval (Student's t); small points: one seed. Batch sizes (C26): equally many steps at"
-        " each, and its own learning rate (cifar10_tune_ablations). Statistics at test time (C4):"
+        " interval (Student's t), which may leave the frame until it is zoomed out; small points:"
+        " one seed. Batch sizes (C26): equally many steps at"
+        " each, so 64 times fewer images at 2 than at 128, and its own learning rate"
+        " (cifar10_tune_ablations). Statistics at test time (C4):"
         " accuracy at the end less that with the paper's."
         f" {DOTS}"
     ]
@@ -217,7 +227,7 @@ def _batches(points: pd.DataFrame) -> Panel:
     traces = []
     for change, of, label in (("bn", BN, "with BN"), ("plain", PLAIN, "without BN")):
         rows = part[part["change"] == change]
-        traces += dots_and_median(label, rows, "batch", "points", of) if len(rows) else []
+        traces += dots_and_mean(label, rows, "batch", "points", of) if len(rows) else []
     return Panel(traces, "images in a mini-batch", "best test accuracy, %", "C26 batch size",
                  log="x", may_log="x", lines=(("y", 100 * CHANCE),),
                  layout=ticks_at(part, "batch"))  # fmt: skip
@@ -229,7 +239,7 @@ def _inference(points: pd.DataFrame) -> Panel:
     for change, drawn in studies_ablations.LINES.items():
         rows = part[part["change"] == change]
         dash = {"-": "solid", "--": SHORT, ":": "2px,3px"}[drawn.style]
-        made = dots_and_median(change, rows, "batch", "points", drawn.ink, dash)
+        made = dots_and_mean(change, rows, "batch", "points", drawn.ink, dash)
         traces += made if len(rows) else []
     return Panel(traces, "images in a mini-batch", "accuracy − with the paper's, points",
                  "C4 statistics at test time", log="x", may_log="x", lines=(("y", 0),),

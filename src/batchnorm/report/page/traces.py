@@ -12,7 +12,8 @@ from batchnorm.report.mnist import Net
 
 Trace = dict[str, Any]
 
-MEDIAN, BAND, SEEDS, PAPER = "median", "minimum to maximum", "each seed", "the paper"
+MEDIAN, MEAN, BAND, SEEDS = "median", "mean", "minimum to maximum", "each seed"
+PAPER = "the paper"
 HIDDEN = {SEEDS}  # layers that a reader has to ask for
 SYMBOLS = {  # matplotlib's markers in Plotly's words; stars, since small polygons look like circles
     **{"o": "circle", "s": "square", "D": "diamond", "p": "star", "h": "hexagram", "x": "x"},
@@ -110,12 +111,12 @@ def dots(group: str, rows: pd.DataFrame, x: str, y: str, of: Ink, layer: str = "
     return {**made, "opacity": 0.7}
 
 
-def dots_and_median(
+def dots_and_mean(
     group: str, rows: pd.DataFrame, x: str, y: str, of: Ink, dash: str = "solid", **how: Any
 ) -> list[Trace]:
-    """A line through the medians at each x, and a small point per run."""
-    middle = rows.dropna(subset=y).groupby(x)[y].median()
-    marks = line(group, MEDIAN, middle.index, middle, of, dash, **how)
+    """A line through the means at each x, and a small point per run."""
+    middle = rows.dropna(subset=y).groupby(x)[y].mean()
+    marks = line(group, MEAN, middle.index, middle, of, dash, **how)
     return [marks, dots(group, rows, x, y, of)]
 
 
