@@ -174,6 +174,22 @@ def test_the_sweep_says_how_nearly_the_plain_network_ties(tmp_path):
     assert "10,000 images cut from the training set" in text
 
 
+def test_the_sweep_says_where_bn_is_sooner(tmp_path):
+    """At rate 1 four times sooner, at 3 as soon; at 0.1 the plain network never gets there."""
+    at = {0.1: (None, 0.16), 1.0: (0.64, 0.16), 3.0: (0.64, 0.64)}  # of the run, to 0.95
+    arms = {}
+    for lr, pair in at.items():
+        for net, kind, when in zip(("baseline", "bn"), (PLAIN, BN), pair, strict=True):
+            curve = [(STEPS * when, 0.95), (STEPS, 0.96)] if when else [(STEPS, 0.9)]
+            how = {"accuracy": [(0, 0.1), *curve], "lr": lr, "init_scale": 10}
+            arms[f"{net}_lr{lr:g}_std0.1"] = {**kind, **how}
+    plant(tmp_path, arms, seeds=3, experiment="mnist_tune", holdout=10_000, noise=0)
+    table = statistics.load(tmp_path)
+    ratios = {lr: found.value for (lr, _), found in mnist_tune.sooner(table).items()}
+    assert ratios == pytest.approx({0.1: 6.25, 1.0: 4, 3.0: 1}, rel=0.01)
+    assert "with BN fewer at 2 of 3, more at 0" in words(mnist_tune.tune(table))
+
+
 def test_the_sweep_keeps_what_overflowed_or_did_not_learn(tmp_path):
     arms = ladder() | {"baseline_lr3_std0.1": {**PLAIN, "accuracy": 40, "lr": 3.0}}
     plant(tmp_path, arms, seeds=2, experiment="mnist_tune", holdout=10_000)

@@ -220,7 +220,8 @@ def ends_trained(arm: str) -> Part:
 
 EDGES = ("plain_relu_24", "plain_relu_48", "bn_relu_48", "plain_sigmoid_6", "bn_sigmoid_24",
          "bn_sigmoid_48")  # fmt: skip
-DEPTH = {"C28": (deeper("relu"), deeper("sigmoid"), *map(ends_trained, EDGES))}
+LEADS = tuple(shown(above(f"bn_relu_{depth}", f"plain_relu_{depth}")) for depth in DEPTHS)
+DEPTH = {"C28": (deeper("relu"), deeper("sigmoid"), *map(ends_trained, EDGES), *LEADS)}
 
 # --- the small Inception: the learning-rate study's rules, but for the arms it has not ------------
 

@@ -213,8 +213,9 @@ def _accuracy_words(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
     return [
         f"{run_words(table)} Accuracy: fraction of the test images, population statistics. Line:"
         " median, band: minimum to maximum over the seeds; the number: the last median."
-        " The paper gives no learning rate: its curves, read off its plot, are the same in both"
-        f" panels. Insets: the same lines from {ZOOM[0]:g} to {ZOOM[1]:g}.",
+        " The paper gives no learning rate: its curves, read off its plot (the first point and the"
+        " last without BN with difficulty),"
+        f" are the same in both panels. Insets: the same lines from {ZOOM[0]:g} to {ZOOM[1]:g}.",
         f"Largest vertical distance of our median from the points of the paper: {', '.join(far)}.",
     ]
 

@@ -97,7 +97,7 @@ def mnist_rates(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
         f" {DOTS} The difference: mean and 95 % interval (Student's t), in percentage points,"
         " at the same rate, deviation and seed; one above 4 lies outside the frame until it is"
         " zoomed out.",
-        *filter(None, [mnist_tune.tie_words(points)]),
+        *filter(None, [mnist_tune.tie_words(points), mnist_tune.sooner_words(table)]),
     ]
     panels = [left, right] if found else [left]
     yield Frame(name_of(table), "learning rates of both networks", caption, panels, points)
