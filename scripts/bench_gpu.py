@@ -87,8 +87,6 @@ def parts(
     if options.compiled:
         found["compiled training step"] = training(run, place, device, compiled=True)
     if options.streamed:
-        if run.data.name != "image_folder" or run.data.stand_in:
-            raise ConfigError("--streamed: needs an experiment on an image folder that is there")
         place = replace(place, loader="stream")
         found["training step, streamed"] = training(run, place, device, compiled=False)
     if options.streamed and options.compiled:
@@ -154,9 +152,21 @@ def beside(
         report(f"{network}: {count} side by side, images/s together", each)
 
 
-def main() -> None:
-    """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def check(networks: list[str], overrides: list[str], streamed: bool) -> None:
+    """Raises ConfigError for what cannot be measured, before anything is."""
+    for network in networks:
+        run, _ = asked(network, overrides)
+        if streamed and (run.data.name != "image_folder" or run.data.stand_in):
+            raise ConfigError(
+                f"{network}: --streamed: needs an experiment on an image folder that is there"
+            )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line's options, networks and overrides."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--device", default="cuda")
@@ -165,14 +175,23 @@ def main() -> None:
     parser.add_argument(
         "--beside", type=lambda said: [int(one) for one in said.split(",")], default=[1, 3, 6]
     )
-    options, rest = parser.parse_known_args()
-    networks = [one for one in rest if "=" not in one] or (
+    parser.add_argument("said", nargs="*", metavar="EXPERIMENT/ARM or KEY=VALUE")
+    options = parser.parse_intermixed_args(arguments)
+    options.networks = [one for one in options.said if "=" not in one] or (
         OF_FILES if options.streamed else NETWORKS
     )
-    overrides = [one for one in rest if "=" in one]
+    options.overrides = [one for one in options.said if "=" in one]
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is asked for."""
+    options = parse(arguments)
+    overrides = options.overrides
     try:
         device = train.resolve_device(options.device)
-        for network in networks:
+        check(options.networks, overrides, options.streamed)
+        for network in options.networks:
             alone(network, overrides, device, options)
             beside(network, overrides, device, options)
     except (ConfigError, data.DataError) as error:

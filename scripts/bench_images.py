@@ -43,18 +43,21 @@ def rate(batches: ImageBatches, first: int, count: int) -> float:
     return count * batches.batch_size / (time.perf_counter() - began)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure the loaders in alternation, and print medians, spreads and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="imagenette", help="a file of configs/data")
     parser.add_argument("--loader", choices=LOADERS, help="this one alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=40, help="in a round; at least 2 x workers")
     parser.add_argument("--device", default="auto")
-    options, overrides = parser.parse_known_args()
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_intermixed_args(arguments)
     try:
         device = resolve_device(options.device)
-        config, place = asked(options.data, overrides)
+        config, place = asked(options.data, options.overrides)
         place = replace(place, workers=WORKERS if place.workers is None else place.workers)
         loaders = {
             loader: data.batches(

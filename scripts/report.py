@@ -21,13 +21,18 @@ from batchnorm.report.build import (
 )
 
 REFERENCE = Path("results")
+OUTPUTS = Path("outputs")
 README = Path("README.md")
+RECORDS = "records/*/*/*.json"  # of a root
+SHOWN = 3  # so many roots are named
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; every error is one line."""
     args = parse(arguments)
     try:
+        if args.html and (args.check or args.compare or args.readme):
+            raise ReportError("--html: writes the page alone; no --check, --compare, --readme")
         root = with_records(args.root)
         if args.html:
             return write_page(root)
@@ -49,7 +54,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=REFERENCE, help="outputs or results (default)")
     parser.add_argument("--compare", action="store_true", help="yours beside results and the paper")
-    parser.add_argument("--readme", type=Path, help="also write the results section of this file")
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        help="also write the results section of this file, from results/ whatever the root",
+    )
     parser.add_argument("--html", action="store_true", help="write report.html, the page, alone")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if stale, README too"
@@ -63,9 +72,21 @@ def with_records(root: Path) -> Path:
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise ReportError(f"{folder}: may not be read")
     for one in (root, root / "stand-in"):
-        if any(one.glob("records/*/*/*.json")):
+        if any(one.glob(RECORDS)):
             return one
-    raise ReportError(f"no records under {root}/records: run make reproduce-cifar first")
+    raise ReportError(f"no records under {folder}{advice(root)}")
+
+
+def advice(root: Path) -> str:
+    """What can be done where a root has no records: of runs of one's own they are elsewhere."""
+    places = (one / "scratch" for one in (root, root / "stand-in"))
+    own = [one for place in places for one in sorted(place.glob("*")) if any(one.glob(RECORDS))]
+    if own:
+        more = [f"{len(own) - SHOWN} more"] if len(own) > SHOWN else []
+        return f"; --root can be {' or '.join([*map(str, own[:SHOWN]), *more])}"
+    if root == REFERENCE:
+        return ": --root outputs draws your own"
+    return ": run make reproduce-cifar first" if root == OUTPUTS else ""
 
 
 def check(root: Path, readme: Path) -> int:
@@ -85,16 +106,16 @@ def check(root: Path, readme: Path) -> int:
 
 def write(root: Path, readme: Path | None, compare: bool) -> int:
     """Write the files, and say where they are."""
+    also = readme_file(readme) if readme else {}  # first: it may be refused
     written = build(root, REFERENCE if compare else None)
-    if readme:
-        for path, content in readme_file(readme).items():
-            write_atomically(path, content)
+    for path, content in also.items():
+        write_atomically(path, content)
     for path in written:
         if path.suffix == ".txt":
             print(path.read_text())
     for path in written:
         print(path)
-    for name in sorted({path.parent.name for path in root.glob("records/*/*/*.json")}):
+    for name in sorted({path.parent.name for path in root.glob(RECORDS)}):
         if name not in EXPERIMENTS:
             print(f"{name}: not drawn; EXPERIMENTS of src/batchnorm/report/build.py says what is")
     if any(path.name.startswith(STAND_IN) for path in written):

@@ -5,8 +5,10 @@ python scripts/reproduce.py cifar10_learning_rate [EXPERIMENT ...] [KEY=VALUE ..
 hydra.launcher.n_jobs=N among them: so many runs at a time.
 """
 
+import argparse
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from joblib import cpu_count
@@ -22,6 +24,7 @@ from batchnorm.tracking import Mirror, belongs_to, leave, resolve_mode
 from batchnorm.train import resolve_device
 
 REFERENCE = Path("results")
+REPORT = Path(__file__).with_name("report.py")
 ALONE = ".venv/bin/python scripts/reproduce.py"
 BY_JOBLIB, JOBS = "hydra/launcher=joblib", "hydra.launcher.n_jobs="
 
@@ -69,12 +72,19 @@ def minutes(made: Plan) -> float | None:
     return seconds / cpu_count() / 60
 
 
+def counted(number: int, what: str) -> str:
+    """1 run, 2 runs."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def announce(plans: list[Plan]) -> None:
     """One line for each study: how long it takes, and how to run it alone."""
     for made in plans:
         took, name = minutes(made), made.cfg.name
-        about = "no reference to tell the time by" if took is None else f"about {took:.0f} minutes"
-        print(f"{name}: {len(made.runs)} runs, {about}; alone: {ALONE} {name}")
+        about = "no reference to tell the time by"
+        if took is not None:
+            about = f"about {counted(round(took), 'minute')}"
+        print(f"{name}: {counted(len(made.runs), 'run')}, {about}; alone: {ALONE} {name}")
 
 
 def reproduce(names: list[str], overrides: list[str]) -> int:
@@ -83,6 +93,8 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
     said = [[f"experiment={name}", *overrides] for name in names]
     interrupt.remember()
     try:
+        if not REPORT.is_file():
+            raise ConfigError(f"{REPORT}: is not there, and draws what is trained")
         plans = [plan(runs_of(one)) for one in said]
         commands = [command(made, one) for made, one in zip(plans, said, strict=True)]
         announce(plans)
@@ -97,7 +109,7 @@ def reproduce(names: list[str], overrides: list[str]) -> int:
         status = status or trained
     try:
         for root in dict.fromkeys(made.root for made in plans):
-            report = [sys.executable, "scripts/report.py", "--root", str(root), "--compare"]
+            report = [sys.executable, str(REPORT), "--root", str(root), "--compare"]
             status = subprocess.call(report) or status
         for made in plans:
             mirror_figures(made)
@@ -118,8 +130,23 @@ def mirror_figures(made: Plan) -> None:
     mirror.finish({})
 
 
-if __name__ == "__main__":
-    chosen = [one for one in sys.argv[1:] if "=" not in one]
+def parse(arguments: list[str] | None = None) -> tuple[list[str], list[str]]:
+    """The experiments that the command line names, and its overrides."""
+    names = textwrap.fill(", ".join(options("experiment")), 84)
+    more = "What KEY=VALUE may be: python -m batchnorm --help"
+    parser = argparse.ArgumentParser(
+        usage="reproduce.py [-h] EXPERIMENT ... [KEY=VALUE ...]",
+        description=__doc__,
+        epilog=f"experiments:\n{textwrap.indent(names, '  ')}\n\n{more}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("said", nargs="*", help=argparse.SUPPRESS)
+    said = parser.parse_intermixed_args(arguments).said
+    chosen = [one for one in said if "=" not in one]
     if not chosen:
-        sys.exit(f"usage: reproduce.py EXPERIMENT ... [KEY=VALUE ...]; of {options('experiment')}")
-    leave(reproduce(chosen, [one for one in sys.argv[1:] if "=" in one]))
+        parser.error("no EXPERIMENT is named; --help lists them")
+    return chosen, [one for one in said if "=" in one]
+
+
+if __name__ == "__main__":
+    leave(reproduce(*parse()))

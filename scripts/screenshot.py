@@ -5,19 +5,22 @@ Needs Chromium and Playwright; run `make report` first.
     python scripts/screenshot.py
 """
 
+import argparse
 import shutil
 import sys
 from pathlib import Path
-
-from playwright.sync_api import sync_playwright
 
 PAGE = Path("results/report.html")
 SHOWN = "#figure-cifar10_learning_rate-quick"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Take the screenshot, and return the exit status."""
+    raw = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=raw).parse_args(arguments)
+    from playwright.sync_api import sync_playwright  # help needs none
+
     browser = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if browser is None or not PAGE.is_file():
         missing = "Chromium" if browser is None else f"{PAGE}: run make report"

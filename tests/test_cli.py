@@ -530,6 +530,64 @@ def test_reproduce_draws_what_was_trained_unless_stopped(
     assert len(trained) == (1 if status == 130 else 0)
     assert len(reports) == reported
     assert all("outputs/stand-in" in command for command in reports)
+    assert all(Path(command[1]).is_file() for command in reports), "in any folder"
+
+
+def test_reproduce_refuses_before_training_where_nothing_could_draw(here, monkeypatch, capsys):
+    reproduce = script("reproduce")
+    monkeypatch.setattr(reproduce, "REPORT", here / "report.py")
+    assert reproduce.reproduce(["cifar10_learning_rate"], BASE[1:]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {here / 'report.py'}: is not there")
+    assert list(here.iterdir()) == []
+
+
+def test_reproduce_explains_itself_and_names_what_it_does_not_know(capsys):
+    parse = script("reproduce").parse
+    assert parse(["mnist", "scale=full", "mnist_tune"]) == (["mnist", "mnist_tune"], ["scale=full"])
+    with pytest.raises(SystemExit, match="0"):
+        parse(["--help"])
+    said = capsys.readouterr().out
+    assert "cifar10_learning_rate" in said and "hydra.launcher.n_jobs" in said
+    assert max(len(line) for line in said.splitlines()) <= 100
+    for wrong, expected in (["mnist", "-m", "scale=full"], "-m"), (["scale=full"], "EXPERIMENT"):
+        with pytest.raises(SystemExit, match="2"):
+            parse(wrong)
+        assert expected in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_reproduce_counts_one_run_as_one(capsys, monkeypatch):
+    reproduce = script("reproduce")
+    monkeypatch.setattr(reproduce, "minutes", lambda made: 1.2)
+    reproduce.announce([experiment.plan([*BASE, "arm=baseline", "seed=0"])])
+    assert ": 1 run, about 1 minute; alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["screenshot", "bench", "bench_gpu", "bench_images"])
+def test_help_of_a_script_does_nothing_else_and_an_unknown_option_is_named(
+    name, here, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    main = script(name).main
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert f"\n    python scripts/{name}.py" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [name, "--comiled"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err.endswith("error: unrecognized arguments: --comiled\n")
+    assert list(here.iterdir()) == []
+
+
+def test_a_typo_is_refused_before_any_network_is_measured(here, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    bench, study = script("bench_gpu"), "cifar10_learning_rate"
+    monkeypatch.setattr(bench, "alone", lambda network, *rest: pytest.fail(network))
+    on_a_cpu = ["--device", "cpu", "stand_in=always"]
+    with pytest.raises(SystemExit, match=r"^error: arm=typo"):
+        bench.main([f"{study}/bn_x30", f"{study}/typo", *on_a_cpu])
+    with pytest.raises(SystemExit, match=r"^error: .*--streamed: needs"):
+        bench.main([f"{study}/bn_x30", "--streamed", *on_a_cpu])
 
 
 def test_reproduce_tells_the_time_of_the_references_own_runs_alone(monkeypatch):

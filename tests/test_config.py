@@ -327,7 +327,7 @@ def test_what_an_image_folder_cannot_be_is_refused(override):
 
 
 def test_probes_that_would_be_wrong_are_refused(monkeypatch):
-    perceptron = ("model=mlp", "probes=[jacobians]", "model.norm=batch")
+    perceptron = ("model=mlp", "probes=[jacobians]", "model.norm=batch", "arm=bn_x5")
     planned(*perceptron)
     with pytest.raises(
         ConfigError, match=r"model.norm_after=True: must be false with probes=jacob"
@@ -463,15 +463,53 @@ def test_a_typo_in_the_last_arm_is_found_before_the_first_trains():
 
 def test_names_that_would_lose_or_mix_records_are_refused():
     said = ["experiment=cifar10_learning_rate", "scale=smoke"]
-    for arm in ("a/b", "", ".."):
+    for arm in ("a/b", "", "..", "a,b", "k=v", "a b", "-m"):
         cfg = config.compose_config(said)
         cfg.arms = {arm: {}}
-        with pytest.raises(ConfigError, match="must be a name without a slash"):
+        with pytest.raises(ConfigError, match="must be a name of letters, digits"):
             config.expand(cfg, said)
     cfg = config.compose_config(said)
     cfg.name = "mnist"
     with pytest.raises(ConfigError, match=r"name: must be cifar10_learning_rate, .* not mnist"):
         config.expand(cfg, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (("experiment=cifar10_tune", "optim.lr=0.5"), "one network of the arms lr_0.005 and lr_"),
+        ((EXPERIMENT, "model.norm=batch"), "one network of the arms baseline and bn_baseline"),
+        ((EXPERIMENT, "experiment=mnist"), "experiment: is said twice"),
+        ((EXPERIMENT, "output="), "output=: must name a folder"),
+        ((EXPERIMENT, "data_root="), "data_root=: must name a folder"),
+        ((EXPERIMENT, "seeds=3"), r"seeds: must be a list, such as \[0,1\]"),
+        ((EXPERIMENT, "hydra.launcher.njobs=2"), "no such key of Hydra's .*n_jobs"),
+    ],
+)
+def test_what_makes_no_sense_of_the_whole_is_refused(said, why):
+    with pytest.raises(ConfigError, match=why) as refused:
+        plan(["scale=smoke", "stand_in=always", "output=/nonexistent", *said])
+    assert "\n" not in str(refused.value)
+
+
+def test_one_arm_of_those_that_become_alike_can_be_asked_for():
+    (run,) = planned("arm=baseline", "seed=0", "model.norm=batch").runs
+    assert run.model.norm == "batch"
+
+
+def test_an_image_folder_that_is_named_has_to_be_there(tmp_path):
+    said = ["experiment=imagenette", "data.folder=nope", f"data_root={tmp_path}"]
+    with pytest.raises(ConfigError, match=r"data.folder=nope: .*; or say stand_in=always"):
+        plan(said)
+    assert plan([*said, "stand_in=always", "output=/nonexistent"]).cfg.stand_in == "always"
+
+
+def test_an_arm_is_told_the_keys_that_arms_have():
+    cfg = config.compose_config([EXPERIMENT, "scale=smoke"])
+    cfg.arms = {"mine": {"seed": 3}}
+    with pytest.raises(ConfigError, match=r"seed: no such key; allowed: data, model") as refused:
+        config.expand(cfg, [EXPERIMENT])
+    assert "seeds" not in str(refused.value)
 
 
 def test_every_experiment_file_expands_at_every_scale():

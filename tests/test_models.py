@@ -9,6 +9,7 @@ from batchnorm import models
 from batchnorm.config import Model
 from batchnorm.layers import (
     BATCH_NORMS,
+    KEEP_BIASES,
     NORMS,
     ShiftNoise,
     TorchBatchNorm,
@@ -75,7 +76,12 @@ def test_a_norm_after_the_nonlinearity_leaves_the_bias_its_work():
 
 def test_a_bias_stays_where_the_norm_does_not_cancel_it():
     biased = {norm for norm in NORMS if build(norm=norm)[0].bias is not None}
-    assert biased == {"none", "batch_detached"}
+    assert biased == set(KEEP_BIASES)
+    for norm in NORMS:  # those that cancel it: the same output whatever is added to a map
+        if not norm.startswith("batch") or norm in KEEP_BIASES:
+            continue
+        layer, maps = NORMS[norm](3, (4, 4)).train(), torch.randn(8, 3, 4, 4)
+        assert torch.allclose(layer(maps), layer(maps + 5), atol=1e-4), norm
 
 
 def test_pooling_before_a_relu_is_pooling_after_it():

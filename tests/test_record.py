@@ -275,3 +275,8 @@ def test_code_is_not_committed_where_a_run_depends_on_what_is_not(path, tmp_path
     assert version()["dirty"] is False
     (tmp_path / path).write_text("changed")
     assert version()["dirty"] is CHANGED[path]
+    first = version()["commit"]
+    assert record.code_since([first, None]) == {None}
+    for said in (["add", "."], [*who, "commit", "-m", "more"]):
+        subprocess.run(["git", *said], cwd=tmp_path, check=True, capture_output=True)
+    assert record.code_since([first]) == ({first} if CHANGED[path] else set())

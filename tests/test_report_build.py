@@ -1,5 +1,6 @@
 """Files from records: the same bytes every time, marked, compared, and checked."""
 
+import json
 import runpy
 import subprocess
 import sys
@@ -166,6 +167,8 @@ def test_the_script_writes_compares_and_checks(tmp_path, report):
 def test_the_script_says_what_is_wrong_in_one_line(tmp_path, report):
     expected = "no records under outputs/records: run make reproduce-cifar first\n"
     assert report("--root", "outputs") == (1, "", expected)
+    assert report() == (1, "", "no records under results/records: --root outputs draws your own\n")
+    assert report("--root", "typo") == (1, "", "no records under typo/records\n")
     broken = tmp_path / "outputs/records/quick/cifar10_learning_rate/baseline-0.json"
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
@@ -173,6 +176,27 @@ def test_the_script_says_what_is_wrong_in_one_line(tmp_path, report):
     assert status == 1
     assert "baseline-0.json" in said
     assert len(said.splitlines()) == 1
+
+
+def test_the_script_names_the_roots_of_runs_of_ones_own(tmp_path, report):
+    roots = [f"outputs/scratch/optim.lr={i}" for i in range(4)]
+    for root in [*roots[:2], "outputs/stand-in/scratch/seed=9"]:
+        plant(tmp_path / root, seeds=1)
+    expected = f"no records under outputs/records; --root can be {roots[0]} or {roots[1]} or"
+    expected += " outputs/stand-in/scratch/seed=9"
+    assert report("--root", "outputs") == (1, "", f"{expected}\n")
+    for root in roots[2:]:
+        plant(tmp_path / root, seeds=1)
+    assert report("--root", "outputs")[2].endswith(f"{roots[2]} or 2 more\n")
+
+
+def test_the_script_refuses_before_it_writes(tmp_path, report):
+    plant(tmp_path / "results", seeds=1)
+    for more in (["--check"], ["--compare"], ["--readme", "README.md"]):
+        status, out, err = report("--html", *more)
+        assert (status, out, len(err.splitlines())) == (1, "", 1)
+    assert report("--readme", "no/README.md")[0] == 1
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["records"]
 
 
 def test_the_script_names_what_cannot_be_written_and_what_is_not_drawn(tmp_path, report):
@@ -194,6 +218,28 @@ def test_figures_of_runs_of_ones_own_say_what_is_changed(tmp_path):
         look.where(statistics.load(tmp_path / root)) for root in ("scratch/optim.lr=0.5", "plain")
     )
     assert own == f"{plain}, with optim.lr=0.5"
+    figure = build.figures.learning_rate(statistics.load(tmp_path / "scratch/optim.lr=0.5"))
+    assert "with optim.lr=0.5" in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_no_claim_is_judged_on_runs_of_ones_own(tmp_path):
+    """They may have another normalizer in the place of BN."""
+    plant(tmp_path / "scratch/model.norm=mine")
+    rows = build.render(tmp_path / "scratch/model.norm=mine")
+    (ledger,) = (json.loads(text) for path, text in rows.items() if path.name == "claims.json")
+    assert {row["verdict"] for row in ledger} == {"not run"}
+    (reason,) = {row["reason"] for row in ledger if row["id"] == "C8"}
+    assert reason == "runs of your own, with model.norm=mine, on which no claim is judged"
+
+
+def test_a_normalizer_of_ones_own_is_not_called_bn(tmp_path):
+    plant(tmp_path)
+    table = statistics.load(tmp_path)
+    assert look.with_bn(table) == "with and without BN"
+    mine = table.assign(**{"model.norm": table["model.norm"].replace("batch", "mine")})
+    assert look.with_bn(mine) == "with and without mine"
+    assert build.figures.population(mine) == ""
+    assert build.figures.population(table)
 
 
 def test_the_script_ends_with_the_stand_in_line(tmp_path, report):

@@ -42,7 +42,7 @@ def test_every_static_figure_has_its_frame(root, html, monkeypatch):
     monkeypatch.setattr(build.look, "render", lambda figure, kind: b"")  # the names will do
     drawn = {path.stem for path in build.render(root) if path.suffix == ".svg"}
     assert {name.rpartition("-")[0] for name in frames(html)} == drawn
-    assert page.FRAMES.keys() == build.EXPERIMENTS.keys()
+    assert page.FRAMES.keys() <= build.EXPERIMENTS.keys()
 
 
 def test_plotly_knows_every_key_and_value(html):
@@ -119,6 +119,14 @@ def test_the_script_writes_the_page(tmp_path, monkeypatch, capsys):
     assert "--root outputs --html" in (tmp_path / "outputs/report.html").read_text()
     assert script("report").main(["--html"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_commands_on_a_page_make_that_page():
+    assert page._commands(Path("results"))["page_command"] == "make report"
+    for root, said in (("mine/results", "mine/results"), ("outputs/scratch/a b", "'outputs/")):
+        found = page._commands(Path(root))
+        assert f"--root {said}" in found["figures_command"]
+        assert found["page_command"] == f"{found['figures_command']} --html"
 
 
 # --- in a browser ---------------------------------------------------------------------------------

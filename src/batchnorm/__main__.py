@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 from joblib import cpu_count
 from omegaconf import DictConfig
@@ -51,13 +52,15 @@ where and how
     cache       decoded images           loader      auto (memory where they fit), memory, stream
     workers     processes that decode, when streaming; null: as many as cores, at most 32
 what a run is   (changes make it a run of your own, kept apart)
-    data.*  model.*  optim.*  precision  evaluations; see src/batchnorm/config.py, or --cfg job,
-    which prints them as the base has them, before scale and arm
+    data.*  model.*  optim.*  precision  evaluations  probes  own_draws; see
+    src/batchnorm/config.py, or --cfg job, which prints them before scale and arm
 
 A run that was stopped, by Ctrl-C or a crash, goes on from its checkpoint at the same command.
 Next: scripts/report.py --root outputs draws figures and tables from the records; those of runs of
 your own need --root outputs/scratch/NAME.
 """
+ASKING = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
+# ... Hydra's own options, which train nothing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,11 +81,16 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         if not replicas.first():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    if flags and not sweeping:
+    asking = any(one.split("=")[0] in ASKING for one in flags)
+    if asking and not {"-m", "--multirun"} & {*flags}:
         sys.argv = [sys.argv[0], *arguments]
-        job()  # Hydra's own flags, such as --cfg job
+        job()
         return 0
     try:
+        if flags and not sweeping:
+            raise ConfigError(f"{' '.join(flags)}: no such options; see --help")
+        if not arguments:
+            raise ConfigError("say what to train, experiment=NAME; see --help")
         own = [one.input_line for one in parse(overrides) if one.is_hydra_override()]
         if own and not sweeping:
             raise ConfigError(f"{own[0]}: needs -m, a sweep; see --help")
@@ -179,7 +187,9 @@ def announce(plans: list[Plan], places: list[Place]) -> None:
         why = f": {plans[0].no_data}" if plans[0].no_data else ""
         print(f"STAND-IN DATA: generated images in the place of {cfg.data.name}{why}", flush=True)
     where = root if len({one.root for one in plans}) == 1 else f"folders under {cfg.output}"
-    print(f"{cfg.name}, scale {cfg.scale}: {len(places)} runs -> {where}", flush=True)
+    what = ", ".join(dict.fromkeys(f"{one.cfg.name}, scale {one.cfg.scale}" for one in plans))
+    runs = f"{len(places)} run{'s' * (len(places) != 1)}"
+    print(f"{what}: {runs} -> {where}", flush=True)
     normalized = [run for one in plans for run in one.runs if run.model.norm != "none"]
     if normalized and statistics_batch(normalized[0]) < normalized[0].data.batch_size:
         print(
@@ -193,6 +203,9 @@ def announce(plans: list[Plan], places: list[Place]) -> None:
 def combinations(overrides: list[str]) -> list[list[str]]:
     """The overrides of each job of a sweep, exactly as Hydra's basic sweeper makes them."""
     parsed = [one for one in parse(overrides) if not one.is_hydra_override()]
+    for one in parsed:
+        if one.value_type == ValueType.GLOB_CHOICE_SWEEP:
+            raise ConfigError(f"{one.input_line}: globs are not read here; name the values")
     try:
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
     except HydraException as error:

@@ -205,11 +205,14 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     _refuse_no_mapping(f"scales.{scale}", cfg.scales[scale])
     chosen = said(overrides)
     own = "seeds" in chosen or cfg.seeds  # the user's, or the experiment file's; else the scale's
-    seeds = cfg.seeds if own else cfg.scales[scale].get("seeds", [])
+    seeds = cfg.seeds if own else cfg.scales[scale].get("seeds", cfg.seeds)
     if not isinstance(seeds, ListConfig) or not all(isinstance(seed, int) for seed in seeds):
         raise ConfigError(f"seeds={seeds}: must be a list of whole numbers, such as [0,1,2]")
     if not seeds:
-        raise ConfigError("seeds=[]: must name at least one seed, for example seeds=[0,1,2]")
+        raise ConfigError(
+            f"seeds=[]: must name at least one seed, such as [0,1,2], in scales.{scale} of the file"
+            " or on the command line"
+        )
     if len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= max(seeds) < SEEDS:
         raise ConfigError(
             f"seeds={list(seeds)}: must be different whole numbers from 0, below 2^32"
@@ -220,11 +223,13 @@ def expand(cfg: DictConfig, overrides: list[str]) -> list[Run]:
     if OmegaConf.is_missing(cfg, "name"):
         raise ConfigError("name: must be said, the same as the experiment's file")
     files = [one.value() for one in parse(overrides) if one.key_or_group == "experiment"]
+    if len(set(files)) > 1:
+        raise ConfigError(f"experiment: is said twice, {' and '.join(map(str, files))}")
     if files and "name" not in chosen and cfg.name != files[0]:
         raise ConfigError(f"name: must be {files[0]}, as the experiment's file, not {cfg.name}")
     for key, name in (("name", cfg.name), *(("arms", arm) for arm in arms)):
-        if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
-            raise ConfigError(f"{key}: {name!r} must be a name without a slash, as files have it")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ConfigError(f"{key}: {name!r} must be a name of letters, digits, _ - + and .")
     names = list(arms) if cfg.arm is None else [one_of("arm", cfg.arm, arms)]
     picked = list(seeds) if cfg.seed is None else [cfg.seed]
     if cfg.seed is not None and not 0 <= cfg.seed < SEEDS:
@@ -239,7 +244,7 @@ def laddered(cfg: DictConfig) -> dict[str, Any]:
         return dict(cfg.arms)
     found = {}
     for key, values in cfg.ladder.items():
-        if not isinstance(values, ListConfig) or len(cfg.ladder) > 1:
+        if not isinstance(values, ListConfig) or not values or len(cfg.ladder) > 1:
             raise ConfigError(f"ladder={cfg.ladder}: must be one key and a list of its values")
         if len(set(map(str, values))) < len(values):
             raise ConfigError(f"ladder={cfg.ladder}: must be of different values")
@@ -270,7 +275,7 @@ def _run(
                 OmegaConf.update(base, key, value, merge=True)
         merged = OmegaConf.to_object(base)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{explain(error)} (in {where})") from error
+        raise ConfigError(f"{explain(error, What)} (in {where})") from error
     merged.data.stand_in = cfg.stand_in == "always"
     return Run(cfg.name, arm, seed, scale, **vars(merged))
 
@@ -338,15 +343,19 @@ def one_of(key: str, value: str, allowed: Collection[str]) -> str:
     return value
 
 
-def no_such(key: str) -> str:
-    """The line that says so, and which keys there are."""
+def no_such(key: str, schema: type = Config) -> str:
+    """The line that says so, and which keys there are; `schema` has those of the top."""
     group = key.rpartition(".")[0]
-    allowed = [one.name for one in fields(GROUPS[group])] if group in GROUPS else ["nothing"]
+    if group.startswith("hydra"):
+        return f"{key}: no such key of Hydra's (hydra.launcher.n_jobs: how many runs side by side)"
+    keys = {**GROUPS, "": schema}
+    allowed = [one.name for one in fields(keys[group])] if group in keys else ["nothing"]
     where, more = (f" under {group}", []) if group else ("", ["experiment"])
+    more = more if schema is Config else []
     return f"{key}: no such key; allowed{where}: {', '.join([*allowed, *more])}"
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, schema: type = Config) -> str:
     """A Hydra or OmegaConf error as one line that names the key and what is allowed."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
@@ -358,14 +367,15 @@ def explain(error: Exception) -> str:
         key = unknown[1] if unknown else cause.full_key
         if key in OPEN:
             return f"{key}: what is not in it yet is added by +{key}=..."
-        return no_such(key)
+        return no_such(key, schema)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]})"
     if isinstance(cause, ValidationError | ConfigTypeError | KeyValidationError):
         file = re.match(r"In '([\w/]+)'", str(error))
         why = str(cause.msg).splitlines()[0]
-        if "ListConfig" in why and not cause.full_key:
+        if "ListConfig" in why:
             why = f"{', '.join(OPEN)} must be keys and values, not a list"
+            why = "must be a list, such as [0,1]" if cause.full_key else why
         return f"{cause.full_key or (file[1] if file else 'the config')}: {why}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.search(r"Could not find '(\w+)/(.*)'", str(error))

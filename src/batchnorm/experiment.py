@@ -24,8 +24,15 @@ from batchnorm.data import Where
 from batchnorm.probes import in_numbers
 from batchnorm.progress import Place, outcome, report
 from batchnorm.together import Member, stacks, train_together
-from batchnorm.tracking import MODES, Mirror, resolve_mode
-from batchnorm.train import Row, apart, resolve_device, resolve_precision, statistics_batch, train
+from batchnorm.tracking import MODES, Mirror, refused, resolve_mode
+from batchnorm.train import (
+    apart,
+    environment,
+    resolve_device,
+    resolve_precision,
+    statistics_batch,
+    train,
+)
 from batchnorm.validation import validate
 
 IN_ONE_LINE = (data.DataError, data.Unavailable, record.RecordError)  # errors that are for the user
@@ -78,6 +85,7 @@ def plan(overrides: list[str]) -> Plan:
         if "stand_in" not in config.said(overrides):
             why = unavailable(cfg.data.name, cfg.data_root, cfg.data.folder)
     changed = config.departures(overrides)
+    refuse_alike(runs, changed)
     if not changed or runs == declared(overrides, changed, cfg):
         made = Plan(cfg, runs, root, "", why)
     else:
@@ -85,6 +93,19 @@ def plan(overrides: list[str]) -> Plan:
         made = Plan(cfg, runs, root / "scratch" / folder_name(name), name, why)
     refuse_stale(made)
     return made
+
+
+def refuse_alike(runs: list[Run], changed: list[str]) -> None:
+    """Raises ConfigError where what the user changes makes two arms the same network: a ladder's
+    key, say, whose values their names still have."""
+    found: dict[str, str] = {}
+    for run in runs if changed else []:
+        same = found.setdefault(str(replace(run, arm="")), run.arm)
+        if same != run.arm:
+            raise ConfigError(
+                f"{', '.join(changed)}: makes one network of the arms {same} and {run.arm}: name"
+                " one of them, by arm="
+            )
 
 
 def expanded(cfg: DictConfig, overrides: list[str]) -> list[Run]:
@@ -101,7 +122,7 @@ def folder_name(changed: str) -> str:
 
 def settle(overrides: list[str]) -> DictConfig:
     """The composed config, with scale and stand_in decided where they say `auto`."""
-    config.said(overrides)
+    chosen = config.said(overrides)
     which = [one for one in overrides if one.split("=")[0] in ("arm", "seed")]
     rest = [one for one in overrides if one not in which]
     cfg = composed(tuple(rest)).copy()
@@ -110,8 +131,14 @@ def settle(overrides: list[str]) -> DictConfig:
             OmegaConf.update(cfg, key, value)
     except OmegaConfBaseException as error:
         raise ConfigError(config.explain(error)) from error
+    for key in ("data_root", "output", "cache"):
+        if not str(cfg[key]).strip():
+            empty = " (BATCHNORM_DATA is empty)" if key == "data_root" else ""
+            raise ConfigError(f"{key}=: must name a folder{empty}")
     for key, allowed in SETTINGS.items():
         config.one_of(key, cfg[key], allowed)
+    if replicas.first() and (why := refused(cfg.wandb)):
+        raise ConfigError(why)
     if cfg.threads is not None and cfg.threads < 1:
         raise ConfigError(f"threads={cfg.threads}: must be a whole number from 1, or null")
     if cfg.workers is not None and cfg.workers < 0:
@@ -126,6 +153,8 @@ def settle(overrides: list[str]) -> DictConfig:
         if not Path(cfg.data_root).is_dir() and cfg.data_root != config.DATA_ROOT:
             raise ConfigError(f"data_root={cfg.data_root}: must be a folder that is there")
         why = unavailable(cfg.data.name, cfg.data_root, cfg.data.folder)
+        if why and "data.folder" in chosen:
+            raise ConfigError(f"data.folder={cfg.data.folder}: {why}; or say stand_in=always")
         cfg.stand_in = "always" if why else "never"
     return cfg
 
@@ -288,7 +317,7 @@ def train_runs(made: Plan, missing: list[Run]) -> list[str]:
 def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) -> None:
     """Train runs, several as one stack, and write the record of each as it ends."""
     images = data.load(runs[0].data, where(made.cfg), device)
-    members = [member(made, run, mode) for run in runs]
+    members = [member(made, run, mode, images.checksum) for run in runs]
     try:
         if len(members) > 1:
             train_together(members, images, device)
@@ -306,20 +335,35 @@ def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) ->
         gc.collect()  # a streamed run's batches and their workers refer to each other
 
 
-def member(made: Plan, run: Run, mode: str) -> Member:
-    """A run that tells its progress to its files and its rows to W&B, and leaves its record; its
+def mirrored(made: Plan, run: Run, mode: str, checksum: str) -> Mirror:
+    """The W&B mirror of a run, by the name that the terminal has for it, with what sets it apart
+    from others of its arm, and what it is made by and from."""
+    place, device = made.place(run), resolve_device(made.cfg.device)
+    precision = resolve_precision(run.precision, device)
+    images = "STAND-IN DATA" if run.data.stand_in else "real"
+    marks = {"STAND-IN DATA": run.data.stand_in, "changed": bool(made.changed)}
+    marks["resumed"] = place.checkpoint.exists()
+    tags = [run.scale, *(tag for tag, has in marks.items() if has)]
+    folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
+    said = {**run.config(), "precision": precision}
+    mirror = Mirror(run.experiment, place.name, said, folder, mode, tags, job_type="train")
+    by = environment(record.code_version(), device, precision, checksum)
+    changes = folder_name(made.changed) or "none"
+    mirror.config({"images": images, "changes": changes, "environment": by})
+    return mirror
+
+
+def member(made: Plan, run: Run, mode: str, checksum: str = "") -> Member:
+    """A run that tells its progress to its files and its curves to W&B, and leaves its record; its
     checkpoint goes when the record is there. In the first process, if there are several."""
     place = made.place(run)
     if not replicas.first():
         return Member(run, place.checkpoint)
-    folder = Path(made.cfg.output)  # W&B makes a folder of its own in it
-    mirror = Mirror(run.experiment, run.name, run.config(), folder, mode)
-
-    def on_row(row: Row) -> None:
-        mirror.log(in_numbers(row))
+    mirror = mirrored(made, run, mode, checksum)
 
     def on_progress(state: State, steps: int) -> None:
         metrics, _ = apart(state.metrics)
+        mirror.curves(metrics, in_numbers)
         curve = metrics.get(f"{run.data.split}/accuracy", [None])
         images = state.step * run.data.batch_size
         report(
@@ -338,12 +382,23 @@ def member(made: Plan, run: Run, mode: str) -> Member:
         record.write(place.record, left)
         for leftover in (place.checkpoint, place.progress, *record.half_written(place.record)):
             leftover.unlink(missing_ok=True)
+        mirror.curves(left["metrics"], in_numbers)
+        mirror.config({"environment": left["environment"]})
+        chance = 1 / left["environment"]["classes"]
+        best = max(left["metrics"].get(f"{run.data.split}/accuracy", []), default=chance)
+        mirror.summary({"best": best})  # as report.statistics has it
         mirror.finish(left["summary"])
         mirror.wait(min(60.0, max(1.0, MIRROR_SHARE * left["summary"]["seconds"])))
 
     def on_failure() -> None:
-        mirror.finish({})
+        mirror.finish({}, exit_code=1)
         with suppress(OSError):  # what has failed is what is to be told
             place.progress.unlink(missing_ok=True)
 
-    return Member(run, place.checkpoint, on_row, on_progress, on_record, on_failure)
+    return Member(
+        run,
+        place.checkpoint,
+        on_progress=on_progress,
+        on_record=on_record,
+        on_failure=on_failure,
+    )

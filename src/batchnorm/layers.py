@@ -168,7 +168,8 @@ NORMS: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
     "batch_no_affine": lambda features, size: TorchBatchNorm(features, affine=False),
     "batch_per_activation": lambda features, size: ActivationBatchNorm((features, *size)),
 }
-KEEP_BIASES = ("none", "batch_detached")  # the others cancel the bias of the layer before them
+# Before the others layers have no bias: they cancel it, or have a shift that does the same.
+KEEP_BIASES = ("none", "batch_detached")
 HAVE_GAMMA = ("batch", "batch_reference", "batch_detached", "batch_per_activation")
 BATCH_NORMS = (BatchNorm, _BatchNorm)
 # Those whose inference is known to be one affine map; a subclass of theirs may infer otherwise.

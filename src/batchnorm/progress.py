@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchnorm.record import load, write_atomically
+from batchnorm.record import code_since, load, write_atomically
 
 POLL = 1.0  # seconds
 PIPED = 30.0  # seconds between status lines when the output is no terminal
@@ -52,7 +52,10 @@ class Watch:
         done = [place for place in places if place.record.exists()]
         records = {place: load(place.record) for place in done}
         self.finished = {place: found["summary"] for place, found in records.items()}
-        self.uncommitted = sum(bool(one["environment"].get("dirty")) for one in records.values())
+        made = [one["environment"] for one in records.values()]
+        since = code_since(one.get("commit") for one in made if not one.get("dirty"))
+        self.uncommitted = sum(bool(one.get("dirty")) for one in made)
+        self.older = sum(not one.get("dirty") and one.get("commit") in since for one in made)
         self.skipped = len(self.finished)
         self.began, self.printed_at = time.time(), time.time()
         self.width = 0
@@ -64,6 +67,9 @@ class Watch:
             said = f"{self.skipped} of {len(self.places)} runs are done already"
             if self.uncommitted:
                 said += f", {self.uncommitted} by code that was not committed (has it changed?)"
+            if self.older:
+                said += f", {self.older} by other code than that of now (move records away to train"
+                said += " anew)"
             print(said, flush=True)
         for status in filter(None, map(_read, self.places)):
             if 0 <= self.began - status["at"] < FRESH:

@@ -166,6 +166,15 @@ def code_version() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if commit is None else dirty != ""}
 
 
+def code_since(commits: Iterable[str | None]) -> set[str | None]:
+    """Those of the commits since which code or configs have changed, or that are not known."""
+    return {
+        commit
+        for commit in set(commits)
+        if commit is None or _git("diff", "--quiet", commit, "HEAD", "--", *CODE) is None
+    }
+
+
 def in_history(commits: Iterable[str | None]) -> dict[str | None, bool]:
     """For each commit, whether the current one descends from it."""
     return {

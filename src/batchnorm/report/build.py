@@ -98,7 +98,7 @@ def _ensemble(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[tuple[str, b
 _tune = _figure(studies.learning_rate_ladder, studies.ladder_points)
 _rates = _figure(studies_rates.draw, studies_rates.points)
 # One of your own: _learning_rate draws any arms (speed-ups need one that is called baseline); the
-# page wants an entry in page.FRAMES too, curves.learning_rate.
+# page draws it so without an entry.
 EXPERIMENTS: dict[str, Maker] = {
     "mnist": _mnist,
     "mnist_tune": _figure(mnist_tune.tune, mnist_tune.tune_points),

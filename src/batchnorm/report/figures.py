@@ -20,15 +20,21 @@ from batchnorm.report.look import (
     ink,
     look,
     network_name,
-    seeds_per_arm,
     split_of,
     spread,
     title,
+    where,
     with_bn,
 )
 
 ROW = 0.13  # inches, of an arm in the strip of steps
-POPULATION = "Population statistics: of 8 training batches, at the last evaluation of 100."
+
+
+def population(table: pd.DataFrame) -> str:
+    """Of what BN's population statistics are, in a sentence, if any network has BN."""
+    if not table["model.norm"].str.startswith("batch").any():
+        return ""
+    return " Population statistics: of 8 training batches, at the last evaluation of 100."
 
 
 def learning_rate_points(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.DataFrame:
@@ -292,11 +298,11 @@ def _key(figure: Figure, series: dict[str, pd.DataFrame], y: float) -> None:
 
 
 def _learning_rate_words(table: pd.DataFrame, series: dict[str, pd.DataFrame]) -> list[str]:
-    batch, scale = table["data.batch_size"].iloc[0], table["scale"].iloc[0]
+    batch = table["data.batch_size"].iloc[0]
     words = (
-        f"{data_name(table)}, {scale} scale, {seeds_per_arm(table)}, steps of {batch} images."
-        f" Accuracy: fraction of images. {POPULATION} Line: median, band: minimum to maximum over"
-        " the seeds still running; at the right, medians of each run's best."
+        f"{where(table)}, steps of {batch} images. Accuracy: fraction of images."
+        f"{population(table)} Line: median, band: minimum to maximum over the seeds still running;"
+        " at the right, medians of each run's best."
     )
     if "match" in series:
         words += (

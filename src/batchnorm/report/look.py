@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,10 +80,11 @@ def split_of(table: pd.DataFrame) -> str:
 
 def with_bn(table: pd.DataFrame) -> str:
     """Which networks a table's runs are of: with BN, without, or both."""
-    plain = table["model.norm"] == "none"
-    if plain.any() and not plain.all():
-        return "with and without BN"
-    return "without BN" if plain.any() else "with BN"
+    norms = {norm if not norm.startswith("batch") else "BN" for norm in table["model.norm"]}
+    others = " and ".join(sorted(norms - {"none"}))
+    if "none" not in norms:
+        return f"with {others}"
+    return f"with and without {others}" if others else "without BN"
 
 
 def title(figure: Figure, text: str) -> None:
@@ -231,6 +231,6 @@ def judged_on(table: pd.DataFrame) -> str:
 def where(table: pd.DataFrame) -> str:
     """The data, scale and seeds of a figure's footer; and, of runs that the experiment does not
     declare, what they change: the name of their folder."""
-    root = Path(table["file"].iloc[0]).parents[3]
-    own = f", with {root.name}" if root.parent.name == "scratch" else ""
+    changed = statistics.changed(table)
+    own = f", with {changed}" if changed else ""
     return f"{data_name(table)}, {table['scale'].iloc[0]} scale, {seeds_per_arm(table)}{own}"

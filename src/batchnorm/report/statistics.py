@@ -127,6 +127,13 @@ def is_stand_in(table: pd.DataFrame) -> bool:
     return len(table) > 0 and bool(table["data.stand_in"].any())
 
 
+def changed(table: pd.DataFrame) -> str:
+    """What runs change that no experiment declares: the name of their root, as experiment.plan has
+    it; "" for declared runs."""
+    root = Path(table["file"].iloc[0]).parents[3] if len(table) else Path()
+    return root.name if root.parent.name == "scratch" else ""
+
+
 # --- one run --------------------------------------------------------------------------------------
 
 

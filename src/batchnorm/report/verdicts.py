@@ -79,6 +79,9 @@ def judge(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
         **{"parts": [], "deviations": [], "records": []},
     }
     real = table[(table["experiment"] == claim.experiment) & ~table["data.stand_in"]]
+    if statistics.changed(real):
+        why = f"runs of your own, with {statistics.changed(real)}, on which no claim is judged"
+        return {**row, "reason": why}
     for scale in SCALES:
         rows = real[real["scale"] == scale]
         seeds = statistics.common_seeds(claim.read(rows), claim.arms())

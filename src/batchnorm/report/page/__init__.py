@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from importlib import resources
 from math import cos, pi, sin
@@ -89,9 +90,9 @@ def render(root: Path) -> build.Files:
 
 def _commands(root: Path) -> dict[str, str]:
     """What makes the page again, and what the figures and tables beside it."""
-    if "outputs" not in root.parts:
+    if root == Path("results"):
         return {"page_command": "make report", "figures_command": "make figures"}
-    script = ".venv/bin/python scripts/report.py --root outputs"
+    script = f".venv/bin/python scripts/report.py --root {shlex.quote(str(root))}"
     return {"page_command": f"{script} --html", "figures_command": script}
 
 

@@ -59,8 +59,8 @@ def _accuracies(table: pd.DataFrame, published: pd.DataFrame | None) -> Frame:
                     wide=True, layout={"yaxis": {"rangemode": "tozero"}})]  # fmt: skip
     caption = [
         f"{look.where(table)}, steps of {table['data.batch_size'].iloc[0]} images. Accuracy:"
-        f" fraction of images. {figures.POPULATION} Median, and band from minimum to maximum, over"
-        " the seeds still running."
+        f" fraction of images.{figures.population(table)} Median, and band from minimum to maximum,"
+        " over the seeds still running."
     ]
     compared = figures.compared(table, points)
     if compared:
