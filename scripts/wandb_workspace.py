@@ -1,24 +1,30 @@
 """Make a Weights & Biases workspace for each experiment, and a report with the paper's figures."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from batchnorm.record import RecordError
-from batchnorm.tracking import resolve_mode
+from batchnorm.tracking import logged_in, said_mode
 from batchnorm.workspace import PROJECT, report, send_figures, studies, workspace
 
 NO_ACCOUNT = (
     "error: not logged in to Weights & Biases: run .venv/bin/wandb login, then this again;"
     " without an account, make dashboard shows the same curves"
 )
+SWITCHED_OFF = (
+    "error: Weights & Biases is {mode}, by WANDB_MODE or a settings file: WANDB_MODE=online before"
+    " the command has it otherwise, once"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build and save everything. Returns the exit status; every error is one line."""
     args = parse(arguments)
-    if resolve_mode("auto") != "online":
-        print(NO_ACCOUNT, file=sys.stderr)
+    mode = said_mode()
+    if mode in ("offline", "disabled") or not logged_in():
+        print(SWITCHED_OFF.format(mode=mode) if logged_in() else NO_ACCOUNT, file=sys.stderr)
         return 2
     try:
         found = studies(args.root)
@@ -28,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import wandb
 
-        entity = args.entity or wandb.Api().default_entity
+        entity = args.entity or os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
         for study in found:
             if study.figures:
                 send_figures(study, Path("outputs"), "online", entity)

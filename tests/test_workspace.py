@@ -66,7 +66,10 @@ def test_a_workspace_shows_one_experiment_grouped_by_arm(root):
         [f"preactivation/{k}/p{p}" for p in (15, 50, 85)] for k in (1, 2)
     ]
     runs = json.loads(text)["spec"]["section"]["run_sets"][0]
-    assert "experiment" in json.dumps(runs["filters"]) and "mnist" in json.dumps(runs["filters"])
+    filters = json.dumps(runs["filters"])
+    for key, value in {"experiment": "mnist", "scale": "full", "images": "real"}.items():
+        assert f'"{key}"' in filters and f'"{value}"' in filters, key
+    assert '"changes"' in filters and '"none"' in filters
     assert [key["name"] for key in runs["grouping"]] == ["arm.value"]
 
 
@@ -79,6 +82,18 @@ def test_the_report_has_the_figures_the_curves_and_the_claims(root):
     assert headings == ["mnist", "mnist_tune", "cifar10_learning_rate", "Claims"]
 
 
+def test_only_whole_runs_of_the_study_at_hand_are_chosen(tmp_path):
+    scratch = tmp_path / "stand-in" / "scratch" / "optim.lr=0.5"
+    plant(scratch, {"bn": ALIKE["bn_x5"]}, experiment="mnist", scale="smoke", stand_in=True)
+    (study,) = workspace.studies(scratch)
+    said = str(workspace.chosen(study))
+    for key, value in {
+        **{"experiment": "mnist", "scale": "smoke", "images": "STAND-IN DATA"},
+        **{"changes": "optim.lr=0.5", "State": ["running", "finished"]},
+    }.items():
+        assert repr(key) in said.replace('"', "'") and repr(value) in said, (key, said)
+
+
 def test_figures_are_sent_under_their_names_to_one_run(root, tmp_path):
     study = next(one for one in workspace.studies(root) if one.name == "mnist")
     workspace.send_figures(study, tmp_path, "offline")
@@ -88,10 +103,21 @@ def test_figures_are_sent_under_their_names_to_one_run(root, tmp_path):
 
 
 def test_without_an_account_it_says_in_one_line_what_to_do(tmp_path):
+    said = refused(tmp_path)
+    assert "not logged in" in said and "wandb login" in said
+
+
+def test_switched_off_it_says_so_and_not_that_nobody_is_logged_in(tmp_path):
+    said = refused(tmp_path, WANDB_API_KEY="a" * 40, WANDB_MODE="offline")
+    assert "is offline, by WANDB_MODE" in said and "logged in" not in said
+
+
+def refused(folder: Path, **more: str) -> str:
+    """The one line with which the script refuses somebody without settings."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    environment = {**clean, "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
+    environment = {**clean, "HOME": str(folder), "NETRC": str(folder / "none"), **more}
     command = [sys.executable, str(ROOT / "scripts" / "wandb_workspace.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "wandb login" in done.stderr
+    (line,) = done.stderr.splitlines()
+    return line

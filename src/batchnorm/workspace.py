@@ -1,7 +1,8 @@
 """A Weights & Biases workspace for each experiment, and a report, built from records and figures.
 
-The runs that they show are those that tracking.Mirror sent: grouped by experiment, with the
-record's config. Building them needs no account; saving does.
+The runs that they show are those that tracking.Mirror sent, with the record's config: of a study,
+those of its scale and data, and without changes of one's own unless it is a study of them. Building
+them needs no account; saving does.
 """
 
 import os
@@ -15,9 +16,8 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from batchnorm import record
-from batchnorm.tracking import belongs_to
+from batchnorm.tracking import PROJECT, belongs_to
 
-PROJECT = "batchnorm"
 LAYERS = ("p15", "p50", "p85")  # of a layer's pre-activations, as probes.in_numbers names them
 
 
@@ -30,6 +30,9 @@ class Study:
     layers: int  # whose percentiles were watched
     figures: tuple[Path, ...]
     text: str  # its table, as Markdown
+    scale: str
+    images: str  # real, or STAND-IN DATA: in these words the config of a W&B run says it
+    changes: str  # none, or the folder of runs of one's own
 
 
 def studies(root: Path) -> list[Study]:
@@ -49,16 +52,34 @@ def _study(root: Path, name: str, names: list[str], found: list[record.Record]) 
     scales = {one["config"]["scale"] for one in found}
     usual = [scale for scale in ("full", "quick", "smoke") if scale in scales]
     scale = (usual or sorted(scales))[0]
+    found = [one for one in found if one["config"]["scale"] == scale]
     pictures = sorted((root / "figures" / scale).glob("*.png"))
     table = root / "tables" / scale / f"{name}.md"
     watched = {key for one in found for key in one["metrics"] if key.startswith("preactivation/")}
-    split = "validation" if found[0]["config"]["data"]["holdout"] else "test"
+    data = found[0]["config"]["data"]
+    split = "validation" if data["holdout"] else "test"
+    root = root.resolve()
     return Study(
         name,
         f"{split}/accuracy",
         len(watched),
         tuple(path for path in pictures if belongs_to(path.stem, names) == name),
         table.read_text() if table.is_file() else "",
+        scale,
+        "STAND-IN DATA" if data["stand_in"] else "real",
+        root.name if root.parent.name == "scratch" else "none",
+    )
+
+
+def chosen(study: Study) -> expr.And:
+    """The W&B runs of a study. Of a run that was stopped and gone on with, only the one that went
+    on, which is whole: the other failed, or crashed."""
+    return expr.And(
+        expr.Config("experiment") == study.name,
+        expr.Config("scale") == study.scale,
+        expr.Config("images") == study.images,
+        expr.Config("changes") == study.changes,
+        expr.Metric("State").isin(["running", "finished"]),
     )
 
 
@@ -79,6 +100,7 @@ def panels(study: Study) -> dict[str, list]:
             curve("step", [study.accuracy], "accuracy against steps"),
             curve("seconds", [study.accuracy], "accuracy against seconds"),
             curve("step", ["train/loss"], "training loss"),
+            bars("best", "best accuracy"),
         ],
         "divergence and throughput": [
             bars("diverged", "share of runs that diverged"),
@@ -109,9 +131,7 @@ def workspace(entity: str, study: Study) -> ws.Workspace:
             for name, shown in panels(study).items()
         ],
         settings=ws.WorkspaceSettings(x_axis="step"),
-        runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Config("experiment") == study.name), groupby=[expr.Config("arm")]
-        ),
+        runset_settings=ws.RunsetSettings(filters=chosen(study), groupby=[expr.Config("arm")]),
     )
 
 
@@ -124,8 +144,7 @@ def report(entity: str, found: list[Study], claims: str) -> wr.Report:
         blocks += [wr.H1(study.name), *_figures(study)]
         if study.text:
             blocks.append(wr.MarkdownBlock(study.text))
-        chosen = expr.And(expr.Config("experiment") == study.name)
-        runs = wr.Runset(name=study.name, filters=chosen, groupby=["config.arm"])
+        runs = wr.Runset(name=study.name, filters=chosen(study), groupby=["config.arm"])
         shown = [panel for section in panels(study).values() for panel in section]
         blocks.append(wr.PanelGrid(runsets=[runs], panels=shown))
     if claims:
@@ -164,6 +183,7 @@ def send_figures(study: Study, folder: Path, mode: str, entity: str | None = Non
         project=PROJECT,
         group=study.name,
         name="figures",
+        job_type="figures",
         id=figures_id(study),
         resume="allow",
         dir=str(folder),
