@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     where = ", ".join(map(str, args.root))
     print(
-        f"{len(runs)} runs under {where}, and those to come: http://localhost:{args.port}",
+        f"{len(runs)} run{'s' * (len(runs) != 1)} under {where}, and those to come: http://localhost:{args.port}",
         flush=True,
     )
     try:

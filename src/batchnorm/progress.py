@@ -13,7 +13,7 @@ from batchnorm.record import code_since, load, write_atomically
 
 POLL = 1.0  # seconds
 PIPED = 30.0  # seconds between status lines when the output is no terminal
-FRESH = 30.0  # seconds: twice as long as a run that trains is silent
+FRESH = 30.0  # seconds: twice as long as a run that trains is silent, as a rule
 
 # of a running run: step, steps, seconds, accuracy, images_per_second, metrics (its curves), at
 Status = dict[str, Any]

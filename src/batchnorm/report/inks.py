@@ -36,5 +36,9 @@ OTHERS = (  # for what is no arm of Figure 2: of Tol's colour-blind safe muted o
 
 
 def ink(arm: str, place: int = 0) -> Ink:
-    """The ink of an arm; for one without its own, another by its place."""
-    return INKS.get(arm) or OTHERS[place % len(OTHERS)]
+    """The ink of an arm; for one without its own, another by its place: colours come again with
+    other markers."""
+    if arm in INKS:
+        return INKS[arm]
+    times, at = divmod(place, len(OTHERS))
+    return Ink(OTHERS[at].colour, OTHERS[(at + times) % len(OTHERS)].marker)
