@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from batchnorm import data
-from batchnorm.config import Data
+from batchnorm.config import ConfigError, Data
 from batchnorm.data import DataError, Unavailable, Where, crops, photometric, tree
 from batchnorm.data.decode import WHOLE, decode, decoded
 from batchnorm.data.order import Order
@@ -113,8 +113,10 @@ def test_any_tree_is_planned_with_all_of_its_images(pictures):
     assert (run.data.train_images, run.data.test_images) == (24, 12)
     (run,) = plan([*given, "data.folder=pictures", "data.holdout=4"]).runs
     assert (run.data.train_images, run.data.test_images) == (20, 4)
-    with pytest.raises(DataError, match=r"nowhere is not there, .*; generated images need"):
+    with pytest.raises(ConfigError, match=r"^data.folder=nowhere: .* is not there"):
         plan([*given, "data.folder=nowhere"])
+    with pytest.raises(DataError, match=r"nowhere is not there, .*; generated images need"):
+        plan([*given, "data.folder=nowhere", "stand_in=always"])
     with pytest.raises(DataError, match=r"^data.holdout=24: must be from 0 and below 24"):
         plan([*given, "data.folder=pictures", "data.holdout=24"])
     with pytest.raises(DataError, match=r"^data.folder: must be the name of a folder"):
