@@ -632,3 +632,85 @@ def test_shards_stay_together_and_come_in_another_order():
         assert (inside[0] == inside[1]) is not within
     first, second = epochs(2)
     assert set(first[:10]) not in [set(second[i : i + 10]) for i in range(0, 40, 10)]
+
+
+# --- batches, against their definition ------------------------------------------------------------
+
+
+def coloured(root: Path) -> Path:
+    """Images of noise whose channels have very different means and deviations."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 6)):
+        for name in ("cat", "dog"):
+            folder = root / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                noise = rng.normal((60, 120, 200), (5, 20, 40), (48, 40, 3)).clip(0, 255)
+                Image.fromarray(noise.astype(np.uint8)).save(folder / f"{i}.png")
+    return root
+
+
+def test_training_images_are_distorted_and_normalised_as_defined(tmp_path):
+    batches = data.batches(loaded(coloured(tmp_path), augment=True, distortion=0.3),
+                           config(augment=True, distortion=0.3), seed=0)  # fmt: skip
+    plan_of = batches._planned_step(3)
+    (crops,) = batches._crops([plan_of])
+    train = batches.data.train
+    mean = train.means.double().mean(0)
+    covariance = train.products.double().mean(0) - mean.outer(mean)
+    components = photometric.principal_components(covariance)
+    matrix, offset = photometric.colour_maps(plan_of.colours, 0.3, crops.mean((2, 3)), components)
+    distorted = torch.einsum("mij,mjhw->mihw", matrix, crops) + offset[:, :, None, None]
+    std = covariance.diagonal().sqrt().float()
+    expected = (distorted - mean.float()[:, None, None]) / std[:, None, None]
+    images, _ = batches.train(3)
+    torch.testing.assert_close(images, expected.contiguous(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_single_crop_is_the_centre_of_crop_by_image_size(tmp_path):
+    batches = data.batches(loaded(coloured(tmp_path)), config(), seed=0)
+    split = batches.data.test
+    boxes = crops.centre_boxes(split.sizes, 24 / 40)
+    assert torch.allclose(boxes[:, 3], torch.tensor(24 / 40 * 40 / 48))  # 40 wide, 48 high
+    expected = crops.cut(split.pixels[split.rows], boxes, 24)
+    mean = batches.data.train.means.double().mean(0).float()
+    found = torch.cat([images for images, _ in batches.test()])
+    found = found / batches.scale[:, None, None] + mean[:, None, None]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0.05)
+
+
+def test_places_of_crops_are_uniform_and_drawn_apart():
+    generator = torch.Generator().manual_seed(0)
+    boxes = crops.random_boxes(torch.full((20_000, 2), 100), generator)
+    left, top, width, height = boxes[(boxes[:, 2] < 0.95) & (boxes[:, 3] < 0.95)].unbind(1)
+    places = torch.stack([left / (1 - width), top / (1 - height)])
+    assert places.mean(1).tolist() == pytest.approx([0.5, 0.5], abs=0.02)
+    assert places.std(1).tolist() == pytest.approx([12**-0.5] * 2, abs=0.01)
+    assert abs(float(torch.corrcoef(places)[0, 1])) < 0.03
+
+
+def test_an_image_is_seen_otherwise_at_every_step_and_seed(pictures):
+    changes = {"augment": True, "train_images": 8}
+    plans = {
+        (seed, step): data.batches(loaded(pictures, **changes), config(**changes), seed)
+        ._planned_step(step)
+        for seed in (0, 1)
+        for step in (0, 1)
+    }  # fmt: skip
+    first = {
+        key: torch.cat([one.boxes, one.colours], 1)[one.chosen.argsort()]
+        for key, one in plans.items()
+    }
+    for a in first:
+        for b in first:
+            assert (a == b) == bool((first[a] == first[b]).all(1).any())
+
+
+def test_lots_are_others_at_another_seed():
+    lots = [
+        {frozenset(order.chosen(step).tolist()) for step in range(4)}
+        for order in (
+            Order(32, config(shards=4, shuffle_within=False), seed, CPU) for seed in (3, 4)
+        )
+    ]
+    assert lots[0].isdisjoint(lots[1])

@@ -142,12 +142,12 @@ def test_small_machines_and_odd_sizes(size):
     assert min(m.out_channels for m in convolutions(build(width=1))) == 1
 
 
-def test_pooling_inside_a_module_is_what_the_table_says():
+def test_pooling_inside_a_module_is_what_figure_5_says():
     network = empty()
+    largest = {"3c", "4e", "5b"}
     for name, row in MODULES.items():
         pool = getattr(network, f"inception_{name}")[-1][0]
-        kind = nn.AvgPool2d if row.pool == "avg" else nn.MaxPool2d
-        assert isinstance(pool, kind)
+        assert isinstance(pool, nn.MaxPool2d if name in largest else nn.AvgPool2d)
         assert pool.stride == (1 if row.one else 2)
         maps = torch.ones(1, 2, 6, 6)
         assert torch.equal(pool(maps), maps[..., :: pool.stride, :: pool.stride]), "no border"

@@ -70,7 +70,10 @@ def test_time_steps_share_gamma_and_beta_and_no_statistics():
     cell = model[0]
     weights = 4 * UNITS * (9 + UNITS) + 3 * UNITS + 3
     assert sum(p.numel() for p in model.parameters()) == weights + 2 * (4 + 4 + 1) * UNITS
-    assert all(bool((n.weight == 0.1).all()) for n in model.modules() if type(n) in BATCH_NORMS)
+    assert FORGET == 1, "as the deviations say"
+    norms = [n for n in model.modules() if isinstance(n, BATCH_NORMS)]
+    assert len(norms) == 3 * STEPS
+    assert all(bool((n.weight == 0.1).all()) for n in norms)
     cell(images()).sum().backward()
     optim.optimizer(model, Optim(lr=0.1, epochs=1, final_lr=1)).step()
     for norms in (cell.norm_input, cell.norm_state, cell.norm_cell):

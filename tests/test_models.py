@@ -205,10 +205,24 @@ def test_folding_changes_no_network(name, norm, after):
     assert left == (0 if per_map and not after else before)
 
 
-def test_dropout_is_before_the_classifier():
-    model = build(dropout=0.3)
-    assert isinstance(model[-2], nn.Dropout)
-    assert model[-2].p == 0.3
+NETWORKS = {  # by name: what is its own, and the shape of an image
+    "convnet": ({"depth": 10}, (32, 32, 3)),
+    "inception": ({"depth": 0, "width": 4}, (64, 64, 3)),
+    "lstm": ({"depth": 1, "time_steps": 7, "activation": "tanh"}, (28, 28, 1)),
+    "mlp": ({"depth": 3}, (28, 28, 1)),
+    "small_inception": ({"depth": 12}, (32, 32, 3)),
+}
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_dropout_is_before_the_classifier(name):
+    changes, shape = NETWORKS[name]
+    config = Model(**{"name": name, "width": 4, "dropout": 0.3, **changes})
+    model = models.build(config, shape, 10, 0)
+    *_, dropout, head = (m for m in model.modules() if not list(m.children()))
+    assert isinstance(dropout, nn.Dropout)
+    assert dropout.p == 0.3
+    assert isinstance(head, nn.Linear)
 
 
 def test_initial_weights_have_the_deviation_they_should():

@@ -11,7 +11,7 @@ import pytest
 from batchnorm import record
 from batchnorm.report import build, comparison, look, page, statistics, tables
 from batchnorm.report.statistics import Estimate, estimate, repeat_interval
-from planted import ALIKE, plant
+from planted import ALIKE, one_record, plant
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
 RESULTS = Path(__file__).parents[1] / "results" / "records"
@@ -256,3 +256,18 @@ def test_the_report_needs_neither_torch_nor_hydra():
     assert not modules & {"torch", "hydra", "omegaconf", "wandb"}
     ours = {m for m in modules if m.startswith("batchnorm.") and "report" not in m}
     assert ours == {"batchnorm.record"}
+
+
+def test_a_comparison_is_with_what_so_many_new_seeds_would_give(tmp_path):
+    """One seed of yours may lie where the mean of five may not; speed-ups are geometric."""
+    ends = {0: 0.60, 1: 0.62, 2: 0.64}
+    for seed, end in ends.items():
+        made = one_record("baseline", seed, [(0, 0.1), (1, end)], noise=0)
+        record.write(record.record_path(tmp_path / "theirs", made["config"]), made)
+    theirs = statistics.load(tmp_path / "theirs")
+    for count, says in ((1, "agrees"), (5, "differs")):
+        plant(tmp_path / str(count), {"baseline": [(0, 0.1), (1, 0.685)]}, count, noise=0)
+        text = comparison.comparison(statistics.load(tmp_path / str(count)), theirs, True)
+        (line,) = (one for one in text.splitlines() if one.startswith("best accuracy"))
+        assert line.endswith(says), (count, line)
+    assert comparison.SAME == 0.002

@@ -10,6 +10,7 @@ from markupsafe import escape
 from plotly.offline import get_plotlyjs
 
 import planted_all
+import planted_cifar10
 from batchnorm.report import build, claims, page, statistics
 from conftest import script
 from planted import plant
@@ -218,3 +219,22 @@ def test_every_plot_and_button_has_a_name(opened):
         "e.getAttribute('aria-labelledby')).textContent.trim())"
     )
     assert all(groups)
+
+
+@pytest.mark.parametrize("experiment", ["cifar10_dropout", "cifar10_initialization"])
+def test_networks_with_and_without_bn_are_not_taken_for_each_other(tmp_path, experiment):
+    """By the records' own norm: what is drawn of each is of its runs alone."""
+    planted_cifar10.plant(tmp_path, experiment)
+    (content,) = page.render(tmp_path).values()
+    panel = frames(content.decode())[f"{experiment}-quick"][0]
+    rows = statistics.run_points(statistics.load(tmp_path), norm="model.norm")
+    column = "best" if experiment == "cifar10_dropout" else "last"
+    for label, norm in (("with BN", "batch"), ("without BN", "none")):
+        drawn = [
+            y
+            for trace in panel["data"]
+            if trace["meta"] == {**trace["meta"], "group": label, "layer": "seeds"}
+            for y in trace["y"]
+        ]
+        expected = rows.loc[rows["norm"] == norm, column]
+        assert sorted(drawn) == pytest.approx(sorted(expected), rel=1e-4)

@@ -4,6 +4,7 @@ import json
 from math import inf, isnan
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import planted
@@ -171,6 +172,26 @@ def test_intervals_cover_where_a_bootstrap_does_not(n):
     assert coverage(rng.normal, n, 0, bootstrap) < 0.87
     # Honestly: values as skewed as an exponential's are covered less often than they should be.
     assert 0.85 < coverage(rng.exponential, n, 1, student) < 0.93
+
+
+def test_intervals_are_student_s_to_the_digit():
+    """The quantile of two degrees of freedom is 4.3027; of ratios, on a log scale."""
+    found = estimate([1.0, 2.0, 3.0])
+    assert (found.low, found.high) == pytest.approx(
+        (2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), rel=1e-6
+    )
+    again = repeat_interval([1.0, 2.0, 3.0], 5)
+    assert again.high - again.value == pytest.approx(4.302653 * (1 / 3 + 1 / 5) ** 0.5, rel=1e-6)
+    ratio = estimate([2.0, 4.0, 8.0], ratio=True)
+    assert ratio.value == pytest.approx(4)
+    assert ratio.high == pytest.approx(4 * np.exp(4.302653 * np.log(2) / 3**0.5), rel=1e-6)
+
+
+def test_rows_that_are_drawn_have_their_interval_the_right_way_round():
+    *each, mean = statistics.drawn({"arm": "a"}, pd.Series({0: 1.0, 1: 2.0, 2: 4.0}))
+    assert [row["points"] for row in each] == [1, 2, 4]
+    assert mean["points"] == pytest.approx(7 / 3)
+    assert mean["low"] < mean["points"] < mean["high"]
 
 
 def test_ratios_are_covered_on_a_log_scale():

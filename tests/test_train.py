@@ -117,6 +117,14 @@ def test_a_run_trains_and_is_evaluated_in_its_precision(precision, small_data):
     assert set(seen) == {getattr(torch, precision)}
 
 
+def test_a_run_is_evaluated_in_the_precision_it_trains_in(small_data, tmp_path, monkeypatch):
+    seen, real = [], training.evaluate
+    monkeypatch.setattr(training, "evaluate", lambda *given: seen.append(given[2]) or real(*given))
+    trained(small_run(precision="bfloat16", **NORM), small_data, tmp_path)
+    assert seen
+    assert set(seen) == {"bfloat16"}
+
+
 def test_members_of_an_ensemble_draw_weights_batches_and_dropout_of_their_own(
     small_data, tmp_path, monkeypatch
 ):
@@ -184,9 +192,11 @@ def test_the_training_metrics_are_means_since_the_last_evaluation(
 
 
 def test_the_rate_that_is_recorded_is_that_of_the_step_to_come(small_data, tmp_path):
-    run = small_run()
+    run = small_run(optim__lr=0.02, optim__decay_speed=6, optim__final_lr=0.1)
     metrics = trained(run, small_data, tmp_path)["metrics"]
-    assert metrics["lr"] == [optim.rate(run.optim, step, 18) for step in metrics["step"]]
+    assert metrics["lr"] == pytest.approx(
+        [0.02 * 0.1 ** (6 * step / 18) for step in metrics["step"]]
+    )
 
 
 def test_what_is_watched_at_the_end_alone_is_none_before_it(small_data, tmp_path):
@@ -247,6 +257,8 @@ def test_the_rate_decays_exponentially_and_faster_where_told():
     assert optim.rate(config, 50, 100) == pytest.approx(0.1 * 0.1**0.5)
     fast = small_run(optim__decay_speed=6, optim__final_lr=0.1).optim
     assert optim.rate(fast, 10, 60) == pytest.approx(0.02 * 0.1)
+    assert optim.steps(small_run(optim__epochs=2.7).optim, 3) == 8  # 8.1
+    assert optim.steps(small_run(optim__epochs=2.6).optim, 3) == 8  # 7.8
 
 
 def test_the_l2_penalty_falls_on_weights_alone():
