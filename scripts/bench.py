@@ -214,8 +214,7 @@ def overhead(arm: str, count: int) -> None:
         beside.append(timed(lambda: sample(copy.deepcopy(state.model))))
 
     def train_all() -> None:
-        tell = (training.on_row, on_progress)
-        training.on_record(train.train(run, whole, CPU, training.saved, *tell))
+        training.on_record(train.train(run, whole, CPU, training.saved, on_progress))
 
     took = timed(train_all) - sum(beside)
     steps = optim.steps(run.optim, batches.per_epoch)

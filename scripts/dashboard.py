@@ -9,6 +9,7 @@ from tornado.ioloop import IOLoop
 
 from batchnorm.dashboard import serve
 from batchnorm.live import Follower
+from batchnorm.progress import counted
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     where = ", ".join(map(str, args.root))
     print(
-        f"{len(runs)} run{'s' * (len(runs) != 1)} under {where}, and those to come: http://localhost:{args.port}",
+        f"{counted(len(runs), 'run')} under {where}, and those to come:"
+        f" http://localhost:{args.port}",
         flush=True,
     )
     try:

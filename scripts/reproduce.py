@@ -18,6 +18,7 @@ from batchnorm.__main__ import main, refused, workers
 from batchnorm.config import ConfigError, options
 from batchnorm.data import DataError
 from batchnorm.experiment import Plan, plan
+from batchnorm.progress import counted
 from batchnorm.record import RecordError, load, record_path
 from batchnorm.stack import stackable
 from batchnorm.tracking import Mirror, belongs_to, leave, resolve_mode
@@ -70,11 +71,6 @@ def minutes(made: Plan) -> float | None:
         reference = load(path)
         seconds += reference["summary"]["seconds"] / reference["environment"].get("stacked", 1)
     return seconds / cpu_count() / 60
-
-
-def counted(number: int, what: str) -> str:
-    """1 run, 2 runs."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def announce(plans: list[Plan]) -> None:

@@ -17,7 +17,7 @@ from batchnorm import interrupt, replicas
 from batchnorm.config import CONFIGS, ConfigError, compose_config, options, parse
 from batchnorm.data import DataError
 from batchnorm.experiment import Failed, Plan, at_once, plan, prepare, train_missing
-from batchnorm.progress import Place, Watch
+from batchnorm.progress import Place, Watch, counted
 from batchnorm.record import RecordError, code_version
 from batchnorm.tracking import leave
 from batchnorm.train import resolve_device, statistics_batch
@@ -59,8 +59,8 @@ A run that was stopped, by Ctrl-C or a crash, goes on from its checkpoint at the
 Next: scripts/report.py --root outputs draws figures and tables from the records; those of runs of
 your own need --root outputs/scratch/NAME.
 """
+# Hydra's own options that train nothing.
 ASKING = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
-# ... Hydra's own options, which train nothing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -188,8 +188,7 @@ def announce(plans: list[Plan], places: list[Place]) -> None:
         print(f"STAND-IN DATA: generated images in the place of {cfg.data.name}{why}", flush=True)
     where = root if len({one.root for one in plans}) == 1 else f"folders under {cfg.output}"
     what = ", ".join(dict.fromkeys(f"{one.cfg.name}, scale {one.cfg.scale}" for one in plans))
-    runs = f"{len(places)} run{'s' * (len(places) != 1)}"
-    print(f"{what}: {runs} -> {where}", flush=True)
+    print(f"{what}: {counted(len(places), 'run')} -> {where}", flush=True)
     normalized = [run for one in plans for run in one.runs if run.model.norm != "none"]
     if normalized and statistics_batch(normalized[0]) < normalized[0].data.batch_size:
         print(

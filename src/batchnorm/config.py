@@ -350,8 +350,8 @@ def no_such(key: str, schema: type = Config) -> str:
         return f"{key}: no such key of Hydra's (hydra.launcher.n_jobs: how many runs side by side)"
     keys = {**GROUPS, "": schema}
     allowed = [one.name for one in fields(keys[group])] if group in keys else ["nothing"]
-    where, more = (f" under {group}", []) if group else ("", ["experiment"])
-    more = more if schema is Config else []
+    where = f" under {group}" if group else ""
+    more = ["experiment"] if not group and schema is Config else []
     return f"{key}: no such key; allowed{where}: {', '.join([*allowed, *more])}"
 
 
@@ -373,9 +373,10 @@ def explain(error: Exception, schema: type = Config) -> str:
     if isinstance(cause, ValidationError | ConfigTypeError | KeyValidationError):
         file = re.match(r"In '([\w/]+)'", str(error))
         why = str(cause.msg).splitlines()[0]
-        if "ListConfig" in why:
+        if "ListConfig" in why and cause.full_key:
+            why = "must be a list, such as [0,1]"
+        elif "ListConfig" in why:
             why = f"{', '.join(OPEN)} must be keys and values, not a list"
-            why = "must be a list, such as [0,1]" if cause.full_key else why
         return f"{cause.full_key or (file[1] if file else 'the config')}: {why}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.search(r"Could not find '(\w+)/(.*)'", str(error))

@@ -323,8 +323,8 @@ def train_group(made: Plan, runs: list[Run], device: torch.device, mode: str) ->
             train_together(members, images, device)
         else:
             (one,) = members
-            tell = (one.on_row, one.on_progress)
-            one.on_record(train(one.run, images, device, one.saved, *tell, made.cfg.compile))
+            tell, compiled = one.on_progress, made.cfg.compile
+            one.on_record(train(one.run, images, device, one.saved, tell, compiled))
     except BaseException:
         for one in members:
             one.on_failure()
@@ -353,7 +353,7 @@ def mirrored(made: Plan, run: Run, mode: str, checksum: str) -> Mirror:
     return mirror
 
 
-def member(made: Plan, run: Run, mode: str, checksum: str = "") -> Member:
+def member(made: Plan, run: Run, mode: str, checksum: str) -> Member:
     """A run that tells its progress to its files and its curves to W&B, and leaves its record; its
     checkpoint goes when the record is there. In the first process, if there are several."""
     place = made.place(run)
@@ -395,10 +395,4 @@ def member(made: Plan, run: Run, mode: str, checksum: str = "") -> Member:
         with suppress(OSError):  # what has failed is what is to be told
             place.progress.unlink(missing_ok=True)
 
-    return Member(
-        run,
-        place.checkpoint,
-        on_progress=on_progress,
-        on_record=on_record,
-        on_failure=on_failure,
-    )
+    return Member(run, place.checkpoint, on_progress, on_record, on_failure)

@@ -138,6 +138,11 @@ class Watch:
         return min(1.0, status["step"] / status["steps"] + since)
 
 
+def counted(number: int, what: str) -> str:
+    """Such as 1 run, 2 runs."""
+    return f"{number} {what}" + "s" * (number != 1)
+
+
 def status_line(running: list[Status], done: int, total: int, left: float | None) -> str:
     """One line: runs done, time left, and of two running runs how far they are."""
     when = "estimating the time" if left is None else f"{clock(left)} left"

@@ -166,13 +166,10 @@ def code_version() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if commit is None else dirty != ""}
 
 
-def code_since(commits: Iterable[str | None]) -> set[str | None]:
-    """Those of the commits since which code or configs have changed, or that are not known."""
-    return {
-        commit
-        for commit in set(commits)
-        if commit is None or _git("diff", "--quiet", commit, "HEAD", "--", *CODE) is None
-    }
+def code_since(commits: Iterable[str | None]) -> set[str]:
+    """Those of the commits since which code or configs are known to have changed."""
+    known = {commit for commit in commits if commit}
+    return {one for one in known if _git("diff", "--name-only", one, "HEAD", "--", *CODE)}
 
 
 def in_history(commits: Iterable[str | None]) -> dict[str | None, bool]:

@@ -17,7 +17,6 @@ from batchnorm.stack import Stack
 from batchnorm.train import (
     CHECK_EVERY,
     SAVE_EVERY,
-    Row,
     append,
     evaluation_row,
     evaluation_steps,
@@ -35,7 +34,6 @@ class Member:
 
     run: Run
     saved: Path
-    on_row: Callable[[Row], None] = lambda row: None
     on_progress: Callable[[State, int], None] = lambda state, steps: None
     on_record: Callable[[record.Record], None] = lambda made: None
     on_failure: Callable[[], None] = lambda: None
@@ -168,7 +166,6 @@ def _evaluate(
         row = evaluation_row(one.state, one.member.run, one.batches, steps, "float32")
         row["seconds"] = time.perf_counter() - began
         append(one.state, row)
-        one.member.on_row(row)
     return overflowed
 
 

@@ -32,7 +32,6 @@ def train(
     data: DataSet | ImageSet,
     device: torch.device,
     saved: Path,
-    on_row: Callable[[Row], None] = lambda row: None,
     on_progress: Callable[[State, int], None] = lambda state, steps: None,
     compiled: bool = False,
 ) -> record.Record:
@@ -41,8 +40,8 @@ def train(
     A loss that is not finite ends the run: that is a result, not a failure. Killed at any moment
     and started again, a run on the CPU ends in the same metrics, bit for bit, as one that was not,
     on the same number of threads. Compiled, it is the same but for rounding and Dropout's masks.
-    Calls on_row at each evaluation, on_progress at each evaluation and checkpoint. Raises DataError
-    where the processes have other data, another loader, or another kind of device, each.
+    Calls on_progress at each evaluation and checkpoint. Raises DataError where the processes have
+    other data, another loader, or another kind of device, each.
     """
     batches = batches_of(data, run.data, run.draws, replicas.rank(), replicas.count())
     precision = resolve_precision(run.precision, device)
@@ -73,7 +72,6 @@ def train(
             row = evaluation_row(state, run, batches, steps, precision)
             state.seconds = row["seconds"] = time.perf_counter() - began
             append(state, row)
-            on_row(row)
         if saving and diverged_at is None and replicas.first():
             state.seconds = time.perf_counter() - began
             saving_from = time.perf_counter()

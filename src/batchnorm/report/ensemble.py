@@ -57,15 +57,24 @@ class Votes:
 Members = dict[str, dict[int, Votes]]  # arm -> seed -> what it says
 
 
-def read(table: pd.DataFrame) -> Members:
-    """The votes of every run of an experiment that left them. Raises RecordError."""
-    found: Members = {}
+def left(table: pd.DataFrame) -> dict[str, dict[int, Path]]:
+    """The records of the runs that left their votes beside them: arm -> seed -> path."""
+    found: dict[str, dict[int, Path]] = {}
     for run in statistics.runs(table).itertuples():
         if run.arm in MEMBERS and record.beside(Path(run.file)).exists():
-            arrays = record.load_arrays(Path(run.file))
-            votes = Votes(*(arrays[name] for name in ("single", "crops", "labels")))
-            found.setdefault(run.arm, {})[int(run.seed)] = votes
+            found.setdefault(run.arm, {})[int(run.seed)] = Path(run.file)
     return found
+
+
+def read(table: pd.DataFrame) -> Members:
+    """The votes of every run of an experiment that left them. Raises RecordError."""
+
+    def votes(path: Path) -> Votes:
+        arrays = record.load_arrays(path)
+        return Votes(*(arrays[name] for name in ("single", "crops", "labels")))
+
+    return {arm: {seed: votes(path) for seed, path in runs.items()}
+            for arm, runs in left(table).items()}  # fmt: skip
 
 
 def error(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -156,7 +165,7 @@ def heading(ours: int, theirs: int) -> str:
 
 def drawn(table: pd.DataFrame) -> pd.DataFrame:
     """The runs of the seeds that all members have, which alone count."""
-    found = read(table)
+    found = left(table)
     return table[table["seed"].isin(statistics.common_seeds(found, found))]
 
 
@@ -178,20 +187,19 @@ def lost(found: Members) -> str:
     alone."""
     names = [f"{arm} (seed {seed})" for arm, votes in found.items()
              for seed, one in votes.items() if not one.learned()]  # fmt: skip
-    by_seed = [
-        [votes[seed] for votes in found.values() if votes[seed].learned()]
-        for seed in (statistics.common_seeds(found, found) if names else [])
-    ]
-    if not all(by_seed):
-        return f" Stayed at chance, and count: {', '.join(names)}."
     if not names:
         return ""
+    said = f" Stayed at chance, and count: {', '.join(names)}."
+    by_seed = [
+        [votes[seed] for votes in found.values() if votes[seed].learned()]
+        for seed in statistics.common_seeds(found, found)
+    ]
+    if not all(by_seed):
+        return said
     alone = np.mean([np.mean([one.error("crops", 1) for one in rest]) for rest in by_seed])
     together = np.mean([mean_error(rest, "crops", 1) for rest in by_seed])
-    return (
-        f" Stayed at chance, and count: {', '.join(names)}. The others, top-1 by 144 crops:"
-        f" {100 * alone:.1f} % alone, {100 * together:.1f} % together."
-    )
+    others = f"{100 * alone:.1f} % alone, {100 * together:.1f} % together"
+    return f"{said} The others, top-1 by 144 crops: {others}."
 
 
 def _panel(axes: Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:

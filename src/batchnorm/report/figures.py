@@ -83,18 +83,18 @@ def _overflow_points(table: pd.DataFrame) -> pd.DataFrame:
 
 def _paper_points(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     points = published[published["arm"].isin(table["arm"])]
-    steps = points["millions"] * _laid(table, published)
+    steps = points["millions"] * laid(table, published)
     return points[["arm", "accuracy"]].assign(series="paper", step=steps)
 
 
 def _paper_matches(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Figure 3's "steps to match Inception", for our arms that have one there."""
     rows = paper.table().reindex(table["arm"].unique()).dropna(subset="steps")
-    steps = rows["steps"] * _laid(table, published)
+    steps = rows["steps"] * laid(table, published)
     return pd.DataFrame({"series": "paper_match", "arm": rows.index, "step": steps.to_numpy()})
 
 
-def _laid(table: pd.DataFrame, published: pd.DataFrame) -> float:
+def laid(table: pd.DataFrame, published: pd.DataFrame) -> float:
     """Our steps to a million of the paper's: its last is laid on our baseline's last."""
     return _baseline_steps(table) / published["millions"].max()
 
@@ -120,15 +120,18 @@ def learning_rate(table: pd.DataFrame, published: pd.DataFrame | None = None) ->
     height = below + strip + 3.5
     figure = Figure((WIDTH, height))
     axes = figure.add_axes((0.075, (below + strip) / height, 0.705, 2.9 / height))
+    numbers = tables.learning_rate(table).set_index("arm")
     _draw_accuracies(axes, table, points, series)
+    _label_ends(axes, series.get("curve", points[:0]), table, numbers["best"])
     if "paper" in series:
-        _top_axis(axes, _laid(table, published))
+        _top_axis(axes, laid(table, published))
     else:
         bare(axes, "top")
     if rows:
         axes.tick_params(labelbottom=False)
         lower = figure.add_axes((0.075, below / height, 0.705, ROW * len(rows) / height))
-        _draw_matches(lower, rows, series, table)
+        _draw_matches(lower, rows, series, numbers)
+        lower.set_xlim(axes.get_xlim())
     figure.axes[-1].set_xlabel("training steps")
     _key(figure, series, (below - 0.55) / height)
     what = ", ".join(filter(None, [network_name(table), "accuracy against steps"]))
@@ -144,16 +147,11 @@ def _draw_accuracies(
     _draw_curves(axes, series, arms)
     _draw_overflows(axes, series, arms)
     _draw_target(axes, series)
-    axes.set(ylabel=f"{split_of(table)} accuracy", ylim=(0, None), xlim=(0, _right(table)))
+    axes.set(ylabel=f"{split_of(table)} accuracy", ylim=(0, None))
+    axes.set_xlim(0, table["planned"].max() * 1.015)
     axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
-    _label_ends(axes, series.get("curve", points[:0]), table)
     _zoom(axes, points, series, arms)
-
-
-def _right(table: pd.DataFrame) -> float:
-    """The end of the axis of steps."""
-    return table["planned"].max() * 1.015
 
 
 def _draw_curves(axes: Axes, series: dict[str, pd.DataFrame], arms: list[str]) -> None:
@@ -227,11 +225,10 @@ def compared(table: pd.DataFrame, points: pd.DataFrame) -> list[str]:
 
 
 def _draw_matches(
-    axes: Axes, found: list[str], series: dict[str, pd.DataFrame], table: pd.DataFrame
+    axes: Axes, found: list[str], series: dict[str, pd.DataFrame], numbers: pd.DataFrame
 ) -> None:
     """A row for each arm: the steps of each seed, their median, and the paper's."""
-    arms = list(table["arm"].unique())
-    numbers = tables.learning_rate(table).set_index("arm")
+    arms = list(numbers.index)
     for y, arm in enumerate(found):
         of = ink(arm, arms.index(arm))
         steps = {name: part.loc[part["arm"] == arm, "step"] for name, part in series.items()}
@@ -247,19 +244,18 @@ def _draw_matches(
         text = tables.reached(row["steps"], row["reached"], row["pairs"])
         axes.text(1.045, y, f"{arm}  {text}", transform=axes.get_yaxis_transform(), va="center",
                   fontsize=SMALL)  # fmt: skip
-    axes.set(ylim=(len(found) - 0.5, -0.5), yticks=[], xlim=(0, _right(table)))
+    axes.set(ylim=(len(found) - 0.5, -0.5), yticks=[])
     axes.set_title("steps to match the baseline's best", loc="left", fontsize=SMALL, pad=3)
     bare(axes, "top", "left")
 
 
-def _label_ends(axes: Axes, points: pd.DataFrame, table: pd.DataFrame) -> None:
+def _label_ends(axes: Axes, points: pd.DataFrame, table: pd.DataFrame, best: pd.Series) -> None:
     """Each arm's name and best accuracy at the right, level with the end of its line if it can be;
     with a cross, where every run of the arm overflowed."""
     if not len(points):
         return
     arms = list(table["arm"].unique())
     lost = table.groupby("arm", sort=False)["diverged"].all()
-    best = tables.learning_rate(table).set_index("arm")["best"]
     ends = points.sort_values("step").groupby("arm", sort=False).tail(1)
     last = ends["step"].max()
     low, high = axes.get_ylim()

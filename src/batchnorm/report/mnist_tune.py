@@ -117,7 +117,7 @@ def sooner_words(table: pd.DataFrame) -> str:
     (lr, std), least = min(ratios.items(), key=lambda item: item[1].value)
     value, low, high = (number(of, 2, "") for of in (least.value, least.low, least.high))
     return (
-        f"Steps to {TARGET:.0%} at one rate and deviation: with BN fewer at {fewer} of"
+        f"Steps to {100 * TARGET:g} % at one rate and deviation: with BN fewer at {fewer} of"
         f" {len(ratios)}, more at {more}, the others open; least so at rate {lr:g}, deviation"
         f" {std:g}: {value} [{low}, {high}] times as many without."
     )

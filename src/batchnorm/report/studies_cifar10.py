@@ -30,6 +30,12 @@ from batchnorm.report.look import (
 )
 from batchnorm.report.statistics import CHANCE
 
+OWN_RATES = "each network at its own learning rate"
+DROPOUT_RATES = f"{OWN_RATES} (cifar10_tune_dropout; at 0.1 _tune and _tune_bn)"
+DEPTH_RATES = (
+    f"{OWN_RATES} (cifar10_tune_depth; sigmoids without BN, which learn at none, at the 1x rate)"
+)
+
 # --- Dropout --------------------------------------------------------------------------------------
 
 
@@ -43,15 +49,6 @@ def dropout_points(table: pd.DataFrame) -> pd.DataFrame:
     last = table.groupby(["arm", "seed"], sort=False).tail(1).reset_index(drop=True)
     measured = last.get("training_set/accuracy", pd.Series(float("nan"), last.index))
     return points.assign(gap=(measured - last["accuracy"]).mask(last["diverged"]))
-
-
-RATES = (  # of dropout; chosen for each network
-    "each network at its own learning rate (cifar10_tune_dropout; at 0.1 cifar10_tune and _tune_bn)"
-)
-DEPTHS_RATES = (  # of depth
-    "each network at its own learning rate (cifar10_tune_depth; sigmoids without BN, which learn at"
-    " none, at the 1x rate)"
-)
 
 
 @look
@@ -79,9 +76,9 @@ def dropout(table: pd.DataFrame) -> Figure:
                   bbox_to_anchor=(0.995, 0.995))  # fmt: skip
     title(figure, f"{data_name(table)}: what Dropout adds, with and without BN")
     words = (
-        f"{where(table)}. Left: best accuracy of each run (fraction of test images), {RATES}."
-        " Right: accuracy on training images less"
-        " that on test images at the end, neither augmented, with population statistics."
+        f"{where(table)}. Left: best accuracy of each run (fraction of test images),"
+        f" {DROPOUT_RATES}. Right: accuracy on training images less that on test images at the"
+        " end, neither augmented, with population statistics."
         f" {DOTS} The probabilities are drawn evenly apart."
     )
     footer(figure, words)
@@ -141,7 +138,7 @@ def depth(table: pd.DataFrame) -> Figure:
     title(figure, f"{data_name(table)}: how deep a network still learns, with and without BN")
     words = (
         f"{where(table)}. Best accuracy of each run (fraction of test images), equally many steps"
-        f" at all depths, {DEPTHS_RATES}. {DOTS}"
+        f" at all depths, {DEPTH_RATES}. {DOTS}"
     )
     footer(figure, words)
     return figure

@@ -11,7 +11,6 @@ from batchnorm.report import (
     mnist_percentiles,
     mnist_probes,
     paper,
-    statistics,
 )
 from batchnorm.report.look import Ink, split_of
 from batchnorm.report.mnist import NETS, PAIRS
@@ -96,8 +95,7 @@ def _arm(arm: str, table: pd.DataFrame, points: pd.DataFrame, of: Ink) -> Iterat
         yield seeds(arm, _there(table, arm), "step", "accuracy", of)
     if "paper" in series:
         read = series["paper"]
-        baseline = statistics.baseline_of(table["arm"])
-        millions = read["step"] * 31 / table.loc[table["arm"] == baseline, "planned"].max()
+        millions = read["step"] / figures.laid(table, paper.curves())
         notes = [f"{paper.values()['arms'][arm]}, {m:.3g} million steps" for m in millions]
         yield line(arm, PAPER, read["step"], read["accuracy"], of, SHORT, True, size=6, note=notes)
     if "overflow" in series and series["overflow"]["accuracy"].notna().any():

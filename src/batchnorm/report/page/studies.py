@@ -88,7 +88,7 @@ def dropout(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
     ]  # fmt: skip
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction of test images),"
-        f" {studies_cifar10.RATES}; accuracy on training images less that on"
+        f" {studies_cifar10.DROPOUT_RATES}; accuracy on training images less that on"
         f" test images at the end, neither augmented, with population statistics. {DOTS}"
     ]
     yield Frame(name_of(table), "what Dropout adds, with and without BN", caption, panels, points)
@@ -106,7 +106,7 @@ def depth(table: pd.DataFrame, every: pd.DataFrame) -> Iterator[Frame]:
                   layout=ticks_at(points, "depth"))  # fmt: skip
     caption = [
         f"{look.where(table)}. Best accuracy of each run (fraction of test images), equally many"
-        f" steps at all depths, {studies_cifar10.DEPTHS_RATES}."
+        f" steps at all depths, {studies_cifar10.DEPTH_RATES}."
         f" {DOTS} Dotted line: chance."
     ]
     title = "how deep a network still learns, with and without BN"
